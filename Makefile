@@ -1,0 +1,34 @@
+# The two commands of the README: make run, make test. Each makes its own virtual environment.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+ARGS ?=
+
+.PHONY: run test check format clean
+
+run: .venv-run/installed
+	.venv-run/bin/python example_app.py $(ARGS)
+
+test: .venv-test/installed check
+	.venv-test/bin/python -m pytest -n 4 --dist loadgroup $(ARGS)
+
+check: .venv-test/installed
+	.venv-test/bin/ruff check .
+	.venv-test/bin/ruff format --check .
+	.venv-test/bin/mypy
+	.venv-test/bin/lint-imports
+
+format: .venv-test/installed
+	.venv-test/bin/ruff check --fix .
+	.venv-test/bin/ruff format .
+
+.venv-run/installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv .venv-run
+	.venv-run/bin/python -m pip install --quiet --disable-pip-version-check -e '.[example]'
+	touch $@
+
+.venv-test/installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv .venv-test
+	.venv-test/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	touch $@
+
+clean:
+	rm -rf .venv-run .venv-test .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -1,0 +1,1 @@
+"""What `make run` shows: two sites and a name server on loopback."""

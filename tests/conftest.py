@@ -1,0 +1,101 @@
+"""What all tests share: the databases that the suite runs on, and the world of alice and bob."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.live.servers import free_port, until
+from tests.world import World, make_world
+
+LOCAL = "postgresql://postgres@127.0.0.1:5432/postgres"
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """A PostgreSQL server: XHMTP_TEST_POSTGRES, else the local one, else one of our own."""
+    named = os.environ.get("XHMTP_TEST_POSTGRES")
+    if named:
+        yield named
+    elif _answers(LOCAL):
+        yield LOCAL
+    else:
+        yield from _own_server()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database, once of each kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/xhmtp.db"
+        return
+    yield from new_postgresql_database(request.getfixturevalue("postgresql"))
+
+
+@pytest.fixture
+def world(database_url: str, tmp_path: Path) -> Iterator[World]:
+    """alice's agent on each kind of database, bob's on SQLite or the same kind."""
+    with make_world(tmp_path, database_url) as made:
+        yield made
+
+
+@pytest.fixture
+def sqlite_world(tmp_path: Path) -> Iterator[World]:
+    """The same on SQLite alone, for what does not touch the database."""
+    with make_world(tmp_path, f"sqlite:///{tmp_path}/xhmtp.db") as made:
+        yield made
+
+
+def new_postgresql_database(server: str) -> Iterator[str]:
+    """A database of its own on that server, dropped afterwards."""
+    name = f"xhmtp_test_{uuid.uuid4().hex}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+    yield server.rsplit("/", 1)[0] + f"/{name}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def _answers(url: str) -> bool:
+    try:
+        psycopg.connect(url, connect_timeout=2).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def _own_server() -> Iterator[str]:
+    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not binaries:
+        pytest.skip("no PostgreSQL answers, and Debian's postgresql is not installed")
+    directory = Path(tempfile.mkdtemp(prefix="xhmtp-postgresql-"))
+    port = free_port()
+    as_user: list[str] = []
+    if os.getuid() == 0:
+        # The server refuses to run as root.
+        shutil.chown(directory, "postgres", "postgres")
+        as_user = ["runuser", "-u", "postgres", "--"]
+    data = directory / "data"
+    subprocess.run(
+        [*as_user, str(binaries[-1] / "initdb"), "-A", "trust", "-U", "postgres", str(data)],
+        check=True, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    server = subprocess.Popen(
+        [*as_user, str(binaries[-1] / "postgres"), "-D", str(data), "-p", str(port),
+         "-c", "listen_addresses=127.0.0.1", "-k", str(directory)],
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
+    try:
+        until(lambda: _answers(url), "PostgreSQL answers")
+        yield url
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+        shutil.rmtree(directory, ignore_errors=True)

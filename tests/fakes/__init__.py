@@ -1,0 +1,1 @@
+"""Fakes are values: a zone that is text."""

@@ -1,0 +1,257 @@
+"""Starts and ends the real servers that the live tests talk to: nsd, and agents under gunicorn."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+BIN = Path(sys.executable).parent
+PREFIX = "xhmtp"
+
+
+def need(program: str) -> str:
+    """The path of a program of Debian's, or the reason why the test is skipped."""
+    found = shutil.which(program, path=os.environ["PATH"] + ":/usr/sbin:/sbin")
+    if found is None:
+        pytest.skip(f"Debian's {program} is not installed (.ci/run installs it)")
+    return found
+
+
+def free_port(address: str = "127.0.0.1") -> int:
+    """A port that nothing answers on, at this moment."""
+    with socket.socket() as probe:
+        probe.bind((address, 0))
+        return int(probe.getsockname()[1])
+
+
+def until(condition: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
+    """Waits for something that happens in another process."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError(f"{what} did not happen within {seconds} s")
+        time.sleep(0.05)
+
+
+def answers(url: str) -> bool:
+    """Does anything answer there, whatever it says?"""
+    try:
+        urllib.request.urlopen(url, timeout=2).close()
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+@dataclass
+class Nsd:
+    """A name server from Debian, on a loopback port."""
+
+    directory: Path
+    port: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self, zones: dict[str, list[str]]) -> None:
+        """Serves these zones: by name, lines of a zone file."""
+        program = need("nsd")
+        for name, lines in zones.items():
+            head = [
+                "$TTL 5",
+                f"@ SOA ns.{name}. hostmaster.{name}. 1 3600 600 86400 5",
+                f"@ NS ns.{name}.",
+                "ns A 127.0.0.1",
+            ]
+            (self.directory / f"{name}.zone").write_text("\n".join(head + lines) + "\n")
+        self.write_configuration(list(zones))
+        self.process = subprocess.Popen(
+            [program, "-d", "-c", str(self.directory / "nsd.conf")],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        until(self._answers, "nsd answers")
+
+    def write_configuration(self, zones: list[str]) -> None:
+        text = f"""
+server:
+    ip-address: 127.0.0.1@{self.port}
+    do-ip6: no
+    username: ""
+    chroot: ""
+    server-count: 1
+    zonesdir: "{self.directory}"
+    database: ""
+    pidfile: ""
+    logfile: "{self.directory}/nsd.log"
+    xfrdfile: "{self.directory}/xfrd.state"
+    zonelistfile: "{self.directory}/zone.list"
+    xfrdir: "{self.directory}"
+remote-control:
+    control-enable: no
+"""
+        for name in zones:
+            text += f'zone:\n    name: "{name}"\n    zonefile: "{name}.zone"\n'
+        (self.directory / "nsd.conf").write_text(text)
+
+    def _answers(self) -> bool:
+        import dns.exception
+        import dns.message
+        import dns.query
+
+        try:
+            dns.query.udp(
+                dns.message.make_query("a.example", "SOA"), "127.0.0.1", port=self.port, timeout=0.5
+            )
+        except (OSError, dns.exception.DNSException):
+            return False
+        return True
+
+    def stop(self) -> None:
+        """Ends it."""
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(timeout=10)
+            self.process = None
+
+
+@dataclass
+class AgentServer:
+    """An agent under gunicorn, with settings of its own."""
+
+    domain: str
+    address: str
+    directory: Path
+    dns_port: int
+    database: str = ""
+    application: str = "xhmtp_wsgi.wsgi:application"
+    options: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+    extra_settings: str = ""
+    port: int = 0
+    process: subprocess.Popen[bytes] | None = None
+
+    def __post_init__(self) -> None:
+        self.port = self.port or free_port(self.address)
+        self.directory.mkdir(exist_ok=True)
+        database = self.database or f"sqlite:///{self.domain}.db"
+        self.settings.write_text(
+            f'database = "{database}"\n'
+            f'resolver = ["127.0.0.1:{self.dns_port}"]\n'
+            'allow_networks = ["127.0.0.0/8"]\n'
+            f"{self.extra_settings}\n"
+            f'[domain."{self.domain}"]\n'
+        )
+
+    @property
+    def settings(self) -> Path:
+        return self.directory / f"{self.domain}.toml"
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.address}:{self.port}"
+
+    @property
+    def host(self) -> str:
+        return f"server.{self.domain}"
+
+    @property
+    def log(self) -> Path:
+        return self.directory / "gunicorn.log"
+
+    def zone(self) -> list[str]:
+        """What its domain publishes."""
+        return [
+            f"_xhmtp._tcp SRV 0 0 {self.port} {self.host}.",
+            f'_prefix._xhmtp TXT "{PREFIX}"',
+            f"server A {self.address}",
+        ]
+
+    def start(self) -> None:
+        """Starts it, and waits until it answers."""
+        environment = {
+            **os.environ,
+            "XHMTP_CONFIG": str(self.settings),
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+            **self.environment,
+        }
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    str(BIN / "gunicorn"),
+                    "--bind",
+                    f"{self.address}:{self.port}",
+                    "--no-control-socket",
+                    *self.options,
+                    self.application,
+                ],
+                env=environment,
+                stdout=log,
+                stderr=log,
+            )
+        until(lambda: answers(self.url), f"{self.domain} answers")
+
+    def stop(self) -> None:
+        """Ends it."""
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(timeout=30)
+            self.process = None
+
+    def run(
+        self, program: str, *arguments: str, typed: str = ""
+    ) -> "subprocess.CompletedProcess[str]":
+        """Runs one of our commands with this agent's settings."""
+        return subprocess.run(
+            [str(BIN / program), "--config", str(self.settings), *arguments],
+            input=typed,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def must(self, program: str, *arguments: str, typed: str = "") -> str:
+        """The same; what it printed, if it succeeded."""
+        done = self.run(program, *arguments, typed=typed)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def curl(self, *arguments: str) -> "subprocess.CompletedProcess[bytes]":
+        """curl, which finds this agent's host by its name."""
+        return subprocess.run(
+            [
+                need("curl"),
+                "--silent",
+                "--show-error",
+                "--noproxy",
+                "*",
+                "--resolve",
+                f"{self.host}:{self.port}:{self.address}",
+                *arguments,
+            ],
+            capture_output=True,
+            timeout=120,
+            check=False,
+        )
+
+
+@contextmanager
+def running(*servers: AgentServer) -> Iterator[None]:
+    """These servers, started, and ended whatever happens."""
+    try:
+        for server in servers:
+            server.start()
+        yield
+    finally:
+        for server in servers:
+            server.stop()

@@ -1,0 +1,290 @@
+"""The endpoints that this agent acts for, with their passwords and feed tokens.
+
+Passwords are hashed by argon2id. As that is slow on purpose, and a program that injects asks for it
+with each message, a password that was right is remembered for a few minutes, in this process only
+and only as a keyed hash. Tokens are random and long, so that a fast hash does for them; a token can
+read its owner's feed and do nothing else (docs/protocol.md, section 9).
+
+Security: an unknown address costs as much as a wrong password, and gets the same answer.
+"""
+
+import hashlib
+import hmac
+import secrets
+import threading
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from sqlalchemy import (
+    Column,
+    Double,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    Table,
+    Text,
+    delete,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.exc import IntegrityError
+
+from xhmtp_wsgi.database import Database
+from xhmtp_wsgi.errors import Duplicate, Malformed, Misdirected, NotAuthenticated, NotFound
+from xhmtp_wsgi.protocol.access_code import hash_code, new_code
+from xhmtp_wsgi.protocol.endpoint import Endpoint
+from xhmtp_wsgi.schema import metadata
+
+accounts = Table(
+    "account",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("address", Text, nullable=False, unique=True),
+    Column("password_hash", Text),
+    Column("created_at", Double, nullable=False),
+)
+tokens = Table(
+    "token",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("account_id", ForeignKey("account.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("label", Text, nullable=False),
+    Column("hash", LargeBinary, nullable=False, unique=True),
+    Column("created_at", Double, nullable=False),
+)
+
+REMEMBERED_FOR = 300.0  # seconds for which a right password need not be hashed again
+REMEMBERED_MOST = 1000
+MAX_PASSWORD = 1024  # characters
+WRONG = "the user name or the password is not right"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An endpoint that this agent acts for."""
+
+    id: int
+    endpoint: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A feed token as it is kept: all but itself."""
+
+    id: int
+    label: str
+    created_at: float
+
+
+class Accounts:
+    """The accounts of one agent."""
+
+    def __init__(
+        self,
+        database: Database,
+        domains: Collection[str],
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
+    ) -> None:
+        """``domains``: those that the agent acts for; ``clock``: seconds since the epoch."""
+        self._database = database
+        self._domains = frozenset(domains)
+        self._clock = clock
+        self._passwords = _Passwords(monotonic)
+
+    def acts_for(self, domain: str) -> bool:
+        """Is that one of this agent's domains?"""
+        return domain in self._domains
+
+    def add(self, endpoint: Endpoint, password: str | None) -> Account:
+        """Makes an account; with no password, only the site's own log-in can open it.
+
+        Raises Misdirected for a domain that is not ours, Duplicate, or Malformed for a password
+        that is empty or over MAX_PASSWORD.
+        """
+        if not self.acts_for(endpoint.domain):
+            raise Misdirected(f"this agent does not act for {endpoint.domain}")
+        hashed = None if password is None else self._passwords.hash(password)
+        address = str(endpoint.canonical)
+        try:
+            with self._database.transaction() as connection:
+                row = connection.execute(
+                    insert(accounts)
+                    .values(address=address, password_hash=hashed, created_at=self._clock())
+                    .returning(accounts.c.id)
+                ).one()
+        except IntegrityError:
+            raise Duplicate(f"{address} has an account already") from None
+        return Account(row.id, endpoint.canonical)
+
+    def remove(self, endpoint: Endpoint) -> None:
+        """Removes the account and its tokens. Raises NotFound."""
+        with self._database.transaction() as connection:
+            found = connection.execute(
+                delete(accounts).where(accounts.c.address == str(endpoint.canonical))
+            )
+        if not found.rowcount:
+            raise NotFound(f"{endpoint} has no account here")
+
+    def set_password(self, endpoint: Endpoint, password: str) -> None:
+        """Replaces the password. Raises NotFound, or Malformed as ``add`` does."""
+        hashed = self._passwords.hash(password)
+        with self._database.transaction() as connection:
+            found = connection.execute(
+                update(accounts)
+                .where(accounts.c.address == str(endpoint.canonical))
+                .values(password_hash=hashed)
+            )
+        if not found.rowcount:
+            raise NotFound(f"{endpoint} has no account here")
+
+    def all(self) -> list[Endpoint]:
+        """Every endpoint that has an account, by address."""
+        with self._database.reading() as connection:
+            found = connection.execute(select(accounts.c.address).order_by(accounts.c.address))
+            return [Endpoint.parse(row.address) for row in found]
+
+    def find(self, endpoint: Endpoint) -> Account | None:
+        """The account of that endpoint."""
+        if not self.acts_for(endpoint.domain):
+            return None
+        with self._database.reading() as connection:
+            row = connection.execute(
+                select(accounts.c.id).where(accounts.c.address == str(endpoint.canonical))
+            ).one_or_none()
+        return None if row is None else Account(row.id, endpoint.canonical)
+
+    def authenticate(self, endpoint: Endpoint | None, password: str) -> Account:
+        """The account that this password opens. Raises NotAuthenticated."""
+        row = None
+        if endpoint is not None:
+            with self._database.reading() as connection:
+                row = connection.execute(
+                    select(accounts.c.id, accounts.c.password_hash).where(
+                        accounts.c.address == str(endpoint.canonical)
+                    )
+                ).one_or_none()
+        right = self._passwords.verify(row.password_hash if row else None, password)
+        if endpoint is None or row is None or not right:
+            raise NotAuthenticated(WRONG)
+        return Account(row.id, endpoint.canonical)
+
+    def authenticate_reader(self, endpoint: Endpoint, secret: str) -> Account:
+        """The account whose feed this token or password opens. Raises NotAuthenticated."""
+        try:
+            return self.authenticate_token(endpoint, secret)
+        except NotAuthenticated:
+            return self.authenticate(endpoint, secret)
+
+    def authenticate_token(self, endpoint: Endpoint, secret: str) -> Account:
+        """The account whose feed this token opens. Raises NotAuthenticated."""
+        hashed = hash_code(secret)
+        with self._database.reading() as connection:
+            row = connection.execute(
+                select(accounts.c.id, tokens.c.hash)
+                .join(tokens)
+                .where(accounts.c.address == str(endpoint.canonical), tokens.c.hash == hashed)
+            ).one_or_none()
+        if row is None or not hmac.compare_digest(row.hash, hashed):
+            raise NotAuthenticated(WRONG)
+        return Account(row.id, endpoint.canonical)
+
+    def add_token(self, endpoint: Endpoint, label: str) -> str:
+        """Makes a feed token and returns it; it cannot be shown again. Raises NotFound."""
+        account = self.find(endpoint)
+        if account is None:
+            raise NotFound(f"{endpoint} has no account here")
+        token = new_code()
+        with self._database.transaction() as connection:
+            connection.execute(
+                insert(tokens).values(
+                    account_id=account.id,
+                    label=label,
+                    hash=hash_code(token),
+                    created_at=self._clock(),
+                )
+            )
+        return token
+
+    def tokens(self, endpoint: Endpoint) -> list[Token]:
+        """The feed tokens of an endpoint, oldest first."""
+        with self._database.reading() as connection:
+            found = connection.execute(
+                select(tokens.c.id, tokens.c.label, tokens.c.created_at)
+                .join(accounts)
+                .where(accounts.c.address == str(endpoint.canonical))
+                .order_by(tokens.c.id)
+            )
+            return [Token(row.id, row.label, row.created_at) for row in found]
+
+    def revoke_token(self, endpoint: Endpoint, identifier: int) -> None:
+        """Ends a token at once. Raises NotFound if that endpoint has none of that number."""
+        owner = select(accounts.c.id).where(accounts.c.address == str(endpoint.canonical))
+        with self._database.transaction() as connection:
+            found = connection.execute(
+                delete(tokens).where(
+                    tokens.c.id == identifier, tokens.c.account_id == owner.scalar_subquery()
+                )
+            )
+        if not found.rowcount:
+            raise NotFound(f"{endpoint} has no token {identifier}")
+
+
+class _Passwords:
+    """Hashes and verifies passwords, and remembers those that were right."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        # OWASP's second smallest memory for argon2id: many site owners run on a small machine.
+        self._hasher = PasswordHasher(time_cost=4, memory_cost=9 * 1024, parallelism=1)
+        self._monotonic = monotonic
+        self._key = secrets.token_bytes(32)
+        self._remembered: dict[bytes, float] = {}
+        self._lock = threading.Lock()
+        self._turns = threading.Semaphore(2)  # so that a flood of log-ins takes bounded memory
+        self._nobody: str | None = None
+
+    def hash(self, password: str) -> str:
+        if not 0 < len(password) <= MAX_PASSWORD:
+            raise Malformed(f"a password has 1 to {MAX_PASSWORD} characters")
+        return self._hasher.hash(_octets(password))
+
+    def verify(self, hashed: str | None, password: str) -> bool:
+        if len(password) > MAX_PASSWORD:
+            return False
+        fingerprint = hashlib.blake2b(
+            (hashed or "").encode() + b"\0" + _octets(password), key=self._key, digest_size=32
+        ).digest()
+        now = self._monotonic()
+        with self._lock:
+            if hashed and self._remembered.get(fingerprint, 0.0) > now:
+                return True
+        with self._turns:
+            right = self._hashes_to(hashed, password)
+        if right:
+            self._remember(fingerprint, now + REMEMBERED_FOR)
+        return right
+
+    def _hashes_to(self, hashed: str | None, password: str) -> bool:
+        try:
+            self._hasher.verify(hashed or self._hash_of_nobody(), _octets(password))
+        except (VerificationError, InvalidHashError):
+            return False
+        return hashed is not None
+
+    def _hash_of_nobody(self) -> str:
+        if self._nobody is None:
+            self._nobody = self._hasher.hash(secrets.token_bytes(16))
+        return self._nobody
+
+    def _remember(self, fingerprint: bytes, until: float) -> None:
+        with self._lock:
+            if len(self._remembered) >= REMEMBERED_MOST:
+                self._remembered.clear()
+            self._remembered[fingerprint] = until
+
+
+def _octets(password: str) -> bytes:
+    return password.encode("utf-8", "surrogatepass")

@@ -1,0 +1,84 @@
+"""Agent: everything that the wings need of the world, put together; one a process.
+
+Whatever a test may want to hold is handed in: the resolver, the clocks, the network. Nothing is
+opened before it is used, and everything may be used after a fork.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from xhmtp_wsgi.accounts import Accounts
+from xhmtp_wsgi.database import Database
+from xhmtp_wsgi.discovery import AgentTarget, Discovery
+from xhmtp_wsgi.dns_resolver import CachingResolver, DNSResolver, Resolver
+from xhmtp_wsgi.network import Network
+from xhmtp_wsgi.own_prefixes import OwnPrefixes
+from xhmtp_wsgi.setting_types import AgentURL
+from xhmtp_wsgi.settings import DomainSettings, Settings
+
+
+@dataclass(frozen=True)
+class Agent:
+    """The parts of an agent."""
+
+    settings: Settings
+    database: Database
+    discovery: Discovery
+    network: Network
+    accounts: Accounts
+    prefixes: OwnPrefixes
+    clock: Callable[[], float]
+    """Seconds since the epoch: for everything that is stored."""
+    monotonic: Callable[[], float]
+    """Seconds that never jump: for everything that is waited for."""
+
+    def domain(self, name: str) -> DomainSettings | None:
+        """The settings of one of the agent's own domains."""
+        return self.settings.domains.get(name)
+
+    def url_of(self, domain: str) -> AgentURL:
+        """Where the agent of one of its own domains is reached from outside.
+
+        Raises DNSUnavailable, NoService or BadDomain where neither settings nor DNS tell.
+        """
+        settled = self.settings.domains[domain].agent
+        if settled is not None:
+            return settled
+        target: AgentTarget = self.discovery.agents(domain)[0]
+        default = {"http": 80, "https": 443}[target.scheme]
+        port = None if target.port == default else target.port
+        return AgentURL(target.scheme, target.host, port)
+
+
+def make_agent(
+    settings: Settings,
+    *,
+    resolver: Resolver | None = None,
+    network: Network | None = None,
+    clock: Callable[[], float] = time.time,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> Agent:
+    """An agent as its settings want it. Opens nothing yet."""
+    if resolver is None:
+        servers = [(server.address, server.port) for server in settings.resolver]
+        resolver = CachingResolver(DNSResolver(servers), monotonic)
+    discovery = Discovery(resolver)
+    database = Database(settings.database)
+    return Agent(
+        settings=settings,
+        database=database,
+        discovery=discovery,
+        network=network
+        or Network(
+            discovery,
+            allow_networks=settings.allow_networks,
+            deadline=settings.try_deadline,
+            connections_per_destination=settings.concurrency_per_destination,
+            monotonic=monotonic,
+        ),
+        accounts=Accounts(database, settings.domains.keys(), clock, monotonic),
+        prefixes=OwnPrefixes(settings.domains, discovery, database, monotonic),
+        clock=clock,
+        monotonic=monotonic,
+    )

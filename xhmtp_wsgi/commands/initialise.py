@@ -1,0 +1,89 @@
+"""xhmtp init: writes the settings of a new domain and creates its database.
+
+What the DNS will tell is left to the DNS; what is given is written down. Ends by saying what to do
+next.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from xhmtp_wsgi.agent import make_agent
+from xhmtp_wsgi.errors import Duplicate, SettingsError
+from xhmtp_wsgi.protocol.hostname import parse_hostname
+from xhmtp_wsgi.protocol.prefix import DEFAULT_PREFIX
+from xhmtp_wsgi.settings import Settings
+
+TEMPLATE = """\
+# Settings of xhmtp_wsgi. docs/settings.md tells of each that can stand here.
+database = {database}       # any SQLAlchemy URL; relative to this file
+trusted_proxies = []        # addresses or networks whose X-Forwarded-For is believed
+resolver = []               # "127.0.0.1:5353"; empty: the system's
+allow_networks = []         # private networks that may be reached; by default none is
+
+[domain.{domain}]
+{agent}
+{prefix}
+"""
+
+
+def initialise(
+    path: Path, domain: str, *, agent: str | None, prefix: str | None, database: str | None
+) -> Iterator[str]:
+    """Does it, and yields lines for the terminal.
+
+    Raises MalformedAddress for a domain that is none, SettingsError for what is given wrongly,
+    Duplicate where the settings exist already: they are never overwritten.
+    """
+    name = parse_hostname(domain)
+    content = TEMPLATE.format(
+        database=_quoted(database or "sqlite:///xhmtp.db"),
+        domain=_quoted(name),
+        agent=_line("agent", agent, f"http://{name}", "by default from its SRV record"),
+        prefix=_line("prefix", prefix, DEFAULT_PREFIX, "by default from its TXT record"),
+    )
+    try:
+        # "x": two of us at once never write over each other.
+        with path.open("x", encoding="utf-8") as file:
+            file.write(content)
+    except FileExistsError:
+        raise Duplicate(
+            f"{path} is there already; edit it, or name another with --config"
+        ) from None
+    except OSError as error:
+        raise SettingsError(str(path), f"cannot be written: {error.strerror}") from None
+    try:
+        settings = Settings.load(path)
+        made = make_agent(settings)
+        made.database.upgrade()
+    except Exception:
+        path.unlink()
+        raise
+    if made.database.file is not None:
+        # It holds access codes.
+        made.database.file.chmod(0o600)
+    yield f"{path} is written, and the database is there."
+    host = settings.domains[name].agent
+    published = settings.domains[name].prefix or DEFAULT_PREFIX
+    yield "Next:"
+    yield "  1. Publish in the DNS (HOST: the host that serves your site, with the port):"
+    yield f"       _xhmtp._tcp.{name}. SRV 0 0 {(host and host.port) or 80} " + (
+        f"{host.host}." if host else "HOST."
+    )
+    yield f'       _prefix._xhmtp.{name}. TXT "{published}"'
+    yield f"  2. Make an account:   xhmtp --config {path} user add you@{name}"
+    yield f'  3. Wrap your site:    application = XHMTP(site, "{path}")'
+    yield f"  4. Run from cron:     * * * * * xhmtp-notify --config {path.resolve()}"
+
+
+def _line(name: str, value: str | None, example: str, help_text: str) -> str:
+    if value is not None:
+        return f"{name} = {_quoted(value)}"
+    return f"# {name} = {_quoted(example)}   # {help_text}"
+
+
+def _quoted(text: str) -> str:
+    """A TOML basic string."""
+    if not text.isprintable():
+        raise SettingsError(repr(text)[:80], "has characters that cannot be printed")
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

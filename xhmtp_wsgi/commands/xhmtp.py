@@ -1,0 +1,268 @@
+"""xhmtp: what a site's owner does at the terminal. `xhmtp COMMAND --help` tells of each.
+
+Exit 0 when done, 1 when it could not be done, 2 when it was asked for wrongly; an error is one
+line on standard error.
+"""
+
+import secrets
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from email.utils import formatdate
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+
+from xhmtp_wsgi.agent import Agent
+from xhmtp_wsgi.commands import open_agent
+from xhmtp_wsgi.commands.initialise import initialise
+from xhmtp_wsgi.errors import MalformedMessage, SettingsError, XHMTPError
+from xhmtp_wsgi.protocol.endpoint import Endpoint
+from xhmtp_wsgi.protocol.header_block import scan
+from xhmtp_wsgi.protocol.header_values import addresses
+from xhmtp_wsgi.protocol.message import split_header
+from xhmtp_wsgi.recipient import inbox
+from xhmtp_wsgi.request_body import PIECE
+from xhmtp_wsgi.sender import queue
+from xhmtp_wsgi.sender.injection import submit
+
+
+class _Group(click.Group):
+    """Shows our errors as one line."""
+
+    def invoke(self, context: click.Context) -> object:
+        try:
+            return super().invoke(context)
+        except SettingsError as error:
+            raise click.UsageError(str(error)) from None
+        except XHMTPError as error:
+            raise click.ClickException(str(error)) from None
+
+
+def _address(text: str) -> Endpoint:
+    """An endpoint's address as an argument."""
+    try:
+        return Endpoint.parse(text)
+    except XHMTPError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+@click.group(cls=_Group)
+@click.option("--config", type=click.Path(), help="The settings' file.")
+@click.version_option(package_name="xhmtp_wsgi")
+@click.pass_context
+def main(context: click.Context, config: str | None) -> None:
+    """Private messages from your domain to any other."""
+    context.obj = config
+
+
+def _agent(context: click.Context) -> Agent:
+    return open_agent(context.obj)
+
+
+@main.command()
+@click.argument("domain")
+@click.option("--agent", help="Where the agent is reached, as http(s)://HOST[:PORT].")
+@click.option("--prefix", help="The path below which it answers, such as xhmtp.")
+@click.option("--database", help="Any SQLAlchemy URL; by default an SQLite file.")
+@click.pass_context
+def init(
+    context: click.Context,
+    domain: str,
+    agent: str | None,
+    prefix: str | None,
+    database: str | None,
+) -> None:
+    """Write the settings for DOMAIN and create the database."""
+    path = Path(context.obj or "xhmtp.toml")
+    for line in initialise(path, domain, agent=agent, prefix=prefix, database=database):
+        click.echo(line)
+
+
+@main.group()
+def user() -> None:
+    """The endpoints that this agent acts for."""
+
+
+@user.command("add")
+@click.argument("address", type=_address)
+@click.argument("password_from", required=False, type=click.Choice(["-"]))
+@click.pass_context
+def user_add(context: click.Context, address: Endpoint, password_from: str | None) -> None:
+    """Make an account; the password is asked for, or one line on standard input with -."""
+    _agent(context).accounts.add(address, _password(password_from))
+    click.echo(f"{address} has an account")
+
+
+@user.command("list")
+@click.pass_context
+def user_list(context: click.Context) -> None:
+    """List the accounts."""
+    for endpoint in _agent(context).accounts.all():
+        click.echo(str(endpoint))
+
+
+@user.command("password")
+@click.argument("address", type=_address)
+@click.argument("password_from", required=False, type=click.Choice(["-"]))
+@click.pass_context
+def user_password(context: click.Context, address: Endpoint, password_from: str | None) -> None:
+    """Set a new password; asked for, or one line on standard input with -."""
+    _agent(context).accounts.set_password(address, _password(password_from))
+    click.echo(f"{address} has a new password")
+
+
+@user.command("remove")
+@click.argument("address", type=_address)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_context
+def user_remove(context: click.Context, address: Endpoint, yes: bool) -> None:
+    """Remove an account with its tokens and its inbox."""
+    agent = _agent(context)
+    if not yes:
+        click.confirm(f"Remove {address} with all its tokens and its inbox?", abort=True)
+    agent.accounts.remove(address)
+    inbox.forget(agent.database, address)
+    click.echo(f"{address} is removed")
+
+
+@main.group()
+def token() -> None:
+    """Tokens for feed readers: each can read its owner's feed, and nothing else."""
+
+
+@token.command("add")
+@click.argument("address", type=_address)
+@click.option("--label", default="feed reader", help="What it is for.")
+@click.pass_context
+def token_add(context: click.Context, address: Endpoint, label: str) -> None:
+    """Make a token and print it; it cannot be shown again."""
+    click.echo(_agent(context).accounts.add_token(address, label))
+
+
+@token.command("list")
+@click.argument("address", type=_address)
+@click.pass_context
+def token_list(context: click.Context, address: Endpoint) -> None:
+    """List an endpoint's tokens: number, when made, what for."""
+    for one in _agent(context).accounts.tokens(address):
+        click.echo(f"{one.id}\t{_date(one.created_at)}\t{one.label}")
+
+
+@token.command("revoke")
+@click.argument("address", type=_address)
+@click.argument("number", type=int)
+@click.pass_context
+def token_revoke(context: click.Context, address: Endpoint, number: int) -> None:
+    """End a token at once; NUMBER as in `xhmtp token list`."""
+    _agent(context).accounts.revoke_token(address, number)
+    click.echo(f"token {number} of {address} is revoked")
+
+
+@main.command()
+@click.argument("file", type=click.File("rb"), required=False)
+@click.option("--from", "sender", type=_address, help="Who sends; by default the message's From.")
+@click.option("--to", multiple=True, help="A recipient; by default those of To, Cc and Bcc.")
+@click.option("--subject", help="Makes a new message; its text is read from standard input.")
+@click.pass_context
+def send(
+    context: click.Context,
+    file: BinaryIO | None,
+    sender: Endpoint | None,
+    to: tuple[str, ...],
+    subject: str | None,
+) -> None:
+    """Hand in the message in FILE (- is standard input), or one made of the options."""
+    if subject is not None and file is None:
+        pieces = iter([_new_message(sender, to, subject)])
+    else:
+        pieces = _pieces(file or sys.stdin.buffer)
+    author, pieces = (str(sender), pieces) if sender else _author(pieces)
+    submission = submit(_agent(context), pieces, author, to or None)
+    click.echo(submission.identifier)
+
+
+@main.group("queue")
+def queue_group() -> None:
+    """Who is still to be told."""
+
+
+@queue_group.command("list")
+@click.option("--limit", default=1000, show_default=True, help="Entries at the most.")
+@click.pass_context
+def queue_list(context: click.Context, limit: int) -> None:
+    """List who is still to be told, since when, and why not yet."""
+    for entry in queue.waiting(_agent(context).database, limit):
+        why = entry.last_answer or "not tried yet"
+        click.echo(
+            f"{entry.message}  {entry.sender} -> {entry.recipient}  {entry.state} since "
+            f"{_date(entry.queued_at)}, {entry.tries} tries, next {_date(entry.next_try_at)}: {why}"
+        )
+
+
+@main.group("db")
+def database_group() -> None:
+    """The database."""
+
+
+@database_group.command("upgrade")
+@click.pass_context
+def database_upgrade(context: click.Context) -> None:
+    """Bring the tables up to date."""
+    _agent(context).database.upgrade()
+    click.echo("the tables are up to date")
+
+
+def _password(source: str | None) -> str:
+    if source == "-":
+        return sys.stdin.readline().rstrip("\r\n")
+    if not sys.stdin.isatty():
+        raise click.UsageError("no terminal to ask for the password; write - and give it as input")
+    return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    while piece := file.read(PIECE):
+        yield piece
+
+
+def _author(pieces: Iterator[bytes]) -> tuple[str, Iterator[bytes]]:
+    """Who the message says has written it, and the message as it was."""
+    start = b""
+    for piece in pieces:
+        start += piece
+        if split_header(start) is not None or len(start) > 1 << 20:
+            break
+    end = split_header(start) or len(start)
+    block = start[:end].rstrip(b"\r\n")
+    for field in scan(block, 1 << 20, allow_bare_newlines=True):
+        if field.name.lower() == "from":
+            return str(addresses(field.value)[0]), _rejoined(start, pieces)
+    raise MalformedMessage("the message has no From; name the sender with --from")
+
+
+def _rejoined(start: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    yield start
+    yield from rest
+
+
+def _new_message(sender: Endpoint | None, to: tuple[str, ...], subject: str) -> bytes:
+    if sender is None or not to:
+        raise click.UsageError("a new message needs --from and --to")
+    message = EmailMessage()
+    try:
+        message["From"] = str(sender)
+        message["To"] = ", ".join(to)
+        message["Subject"] = subject
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    message["Date"] = formatdate()
+    message["Message-ID"] = f"<{secrets.token_hex(16)}@{sender.domain}>"
+    message.set_content(sys.stdin.read())
+    return message.as_bytes()
+
+
+def _date(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).isoformat(" ", "seconds").removesuffix("+00:00")

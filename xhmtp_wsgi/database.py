@@ -1,0 +1,187 @@
+"""The database: one engine a process, and two kinds of transaction.
+
+The rooms above use ``transaction()`` to write and
+``reading()`` to read. On SQLite a writer takes the lock when its transaction starts, so that it
+never reads what another is about to change; readers are never held up (WAL). What was committed
+is on the disk (synchronous=FULL). PostgreSQL gets the same code.
+
+Security: no error that leaves here holds a statement or its values.
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError, InternalError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from xhmtp_wsgi.errors import DatabaseUnavailable, SchemaOutdated, StorageFull
+from xhmtp_wsgi.schema import SCHEMA
+
+logger = logging.getLogger(__name__)
+
+BUSY_TIMEOUT = 10.0  # seconds that a writer waits for another
+
+
+class Database:
+    """One database, opened when first used, and again in a process that was forked since."""
+
+    def __init__(self, url: str) -> None:
+        """``url``: as SQLAlchemy takes it; SQLite or PostgreSQL through psycopg."""
+        self._url = make_url(url)
+        self._lock = threading.Lock()
+        self._engine: Engine | None = None
+        self._process = 0
+        self._checked = False
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Is it SQLite?"""
+        return self._url.get_backend_name() == "sqlite"
+
+    @property
+    def file(self) -> Path | None:
+        """The file that holds it, if one does."""
+        return Path(self._url.database) if self.is_sqlite and self._url.database else None
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A connection on which everything is written, or nothing.
+
+        Raises DatabaseUnavailable, SchemaOutdated or StorageFull; then nothing was written.
+        """
+        with self._connection(writing=True) as connection:
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection to read one consistent state from; holds up no writer. Raises likewise."""
+        with self._connection(writing=False) as connection:
+            yield connection
+
+    def upgrade(self) -> None:
+        """Brings the tables up to date; safe to be called by several processes at once."""
+        from xhmtp_wsgi.migrations import upgrade
+
+        with _translated(), self.engine().connect() as connection:
+            connection = connection.execution_options(xhmtp_writing=True)
+            with connection.begin():
+                if not self.is_sqlite:
+                    # SQLite's writer lock does this by itself.
+                    connection.execute(text("SELECT pg_advisory_xact_lock(7836012953)"))
+                upgrade(connection)
+        self._checked = True
+
+    def close(self) -> None:
+        """Closes all connections; the next use opens it again."""
+        with self._lock:
+            if self._engine is not None:
+                self._engine.dispose()
+            self._engine = None
+
+    def engine(self) -> Engine:
+        """The engine of this process."""
+        with self._lock:
+            if self._engine is not None and self._process != os.getpid():
+                # The parent's connections are its own: drop them here without closing them.
+                self._engine.dispose(close=False)
+                self._engine = None
+            if self._engine is None:
+                self._engine = self._open()
+                self._process = os.getpid()
+            return self._engine
+
+    @contextmanager
+    def _connection(self, *, writing: bool) -> Iterator[Connection]:
+        with _translated():
+            self._check_schema()
+            with self.engine().connect() as connection:
+                connection = connection.execution_options(xhmtp_writing=writing)
+                with connection.begin():
+                    yield connection
+
+    def _check_schema(self) -> None:
+        """Refuses tables of another version; makes them where the database is empty."""
+        if self._checked:
+            return
+        version = self._version()
+        if version is None:
+            self.upgrade()
+        elif version != SCHEMA:
+            raise SchemaOutdated(
+                f"the database has version {version} of the tables, this program wants {SCHEMA}; "
+                "run 'xhmtp db upgrade' with the newest program"
+            )
+        self._checked = True
+
+    def _version(self) -> str | None:
+        engine = self.engine()
+        with engine.connect() as connection:
+            if not engine.dialect.has_table(connection, "alembic_version"):
+                return None
+            found: str | None = connection.execute(
+                text("SELECT version_num FROM alembic_version")
+            ).scalar()
+            return found
+
+    def _open(self) -> Engine:
+        if not self.is_sqlite:
+            return create_engine(self._url, pool_pre_ping=True, pool_size=8, max_overflow=16)
+        engine = create_engine(self._url, pool_size=8, max_overflow=56, pool_timeout=BUSY_TIMEOUT)
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+
+
+def _prepare_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+    # None: the driver starts no transactions of its own; _begin_sqlite does.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT * 1000)}")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writing = connection.get_execution_options().get("xhmtp_writing", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        if _is_full(error):
+            logger.error("the database has no room left")
+            raise StorageFull("there is no room left to store it") from None
+        if error.connection_invalidated or _is_passing(error):
+            # The driver's own text, without the statement and its values.
+            logger.error("the database cannot be used: %s", str(error.orig).splitlines()[0])
+            raise DatabaseUnavailable("the database cannot be used just now") from None
+        raise
+    except PoolTimeout:
+        raise DatabaseUnavailable("the database is too busy just now") from None
+
+
+def _is_full(error: DBAPIError) -> bool:
+    if getattr(error.orig, "sqlstate", None) == "53100":
+        return True
+    return getattr(error.orig, "sqlite_errorname", "") == "SQLITE_FULL"
+
+
+def _is_passing(error: DBAPIError) -> bool:
+    """Is it the database that is at fault, not what was asked of it?"""
+    if isinstance(error, OperationalError | InternalError):
+        return True
+    name = getattr(error.orig, "sqlite_errorname", "")
+    return name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_READONLY"))

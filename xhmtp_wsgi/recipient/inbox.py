@@ -1,0 +1,214 @@
+"""The inbox: what bob's agent keeps of the notifications that it took (protocol, section 5).
+
+Each mailbox numbers its notices from 1 without a gap, in the order in which they were committed, so
+that a page of a million costs what a page of fifty costs, and nothing is skipped between two polls.
+``version`` grows with every change of a mailbox: it is what a feed's ETag is made of.
+
+Security: a notice holds the message URL with bob's access code, which only bob's feed may show.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Double,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    Table,
+    Text,
+    UniqueConstraint,
+    delete,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.exc import IntegrityError
+
+from xhmtp_wsgi.database import Database
+from xhmtp_wsgi.protocol.access_code import new_identifier
+from xhmtp_wsgi.protocol.endpoint import Endpoint
+from xhmtp_wsgi.protocol.notification import Notification
+from xhmtp_wsgi.recipient.verdict import Check
+from xhmtp_wsgi.schema import metadata
+
+mailboxes = Table(
+    "mailbox",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("address", Text, nullable=False, unique=True),
+    Column("last_position", BigInteger, nullable=False, server_default="0"),
+    Column("version", BigInteger, nullable=False, server_default="0"),
+    Column("changed_at", Double, nullable=False),
+)
+
+notices = Table(
+    "notice",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("mailbox", ForeignKey("mailbox.id", ondelete="CASCADE"), nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("url_hash", LargeBinary, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("headers", LargeBinary, nullable=False),
+    Column("size", BigInteger),
+    Column("digest", LargeBinary),
+    Column("source", Text, nullable=False),
+    Column("checks", Text, nullable=False),
+    Column("received_at", Double, nullable=False),
+    UniqueConstraint("mailbox", "position"),
+    UniqueConstraint("mailbox", "url_hash"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A notification as it is kept. Times are seconds since the epoch."""
+
+    identifier: str
+    position: int
+    url: str = field(repr=False)
+    headers: bytes
+    size: int | None
+    digest: bytes | None
+    source: str
+    checks: tuple[Check, ...]
+    received_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """The state of a mailbox: two of equal ``version`` hold the same."""
+
+    last_position: int
+    version: int
+    changed_at: float
+
+
+EMPTY = Mailbox(0, 0, 0.0)
+
+
+def take(
+    database: Database,
+    owner: Endpoint,
+    notification: Notification,
+    *,
+    source: str,
+    checks: Sequence[Check],
+    now: float,
+) -> bool:
+    """Stores a notification, unless this mailbox has had one with the same URL; was it new?
+
+    On disk when this returns. Raises DatabaseUnavailable or StorageFull.
+    """
+    url = notification.url.with_credentials()
+    url_hash = hashlib.sha256(url.encode()).digest()
+    with database.transaction() as connection:
+        mailbox = _mailbox_id(connection, owner, now)
+        # From here on this mailbox's row is locked: positions are given out one after another.
+        known = connection.execute(
+            select(notices.c.id).where(notices.c.mailbox == mailbox, notices.c.url_hash == url_hash)
+        ).first()
+        if known is not None:
+            return False
+        position = connection.execute(
+            update(mailboxes)
+            .where(mailboxes.c.id == mailbox)
+            .values(
+                last_position=mailboxes.c.last_position + 1,
+                version=mailboxes.c.version + 1,
+                changed_at=now,
+            )
+            .returning(mailboxes.c.last_position)
+        ).scalar_one()
+        connection.execute(
+            insert(notices).values(
+                id=new_identifier(),
+                mailbox=mailbox,
+                position=position,
+                url_hash=url_hash,
+                url=url,
+                headers=notification.header_block(),
+                size=notification.content_length,
+                digest=notification.digest,
+                source=source,
+                checks=json.dumps([[check.name, check.result, check.reason] for check in checks]),
+                received_at=now,
+            )
+        )
+    return True
+
+
+def state(database: Database, owner: Endpoint) -> Mailbox:
+    """The state of a mailbox; EMPTY for one to which nothing ever came."""
+    with database.reading() as connection:
+        row = connection.execute(
+            select(mailboxes.c.last_position, mailboxes.c.version, mailboxes.c.changed_at).where(
+                mailboxes.c.address == str(owner.canonical)
+            )
+        ).one_or_none()
+    return EMPTY if row is None else Mailbox(*row)
+
+
+def page(database: Database, owner: Endpoint, *, newest: int, limit: int) -> list[Notice]:
+    """The notices from position ``newest`` downwards, at most ``limit`` positions of them."""
+    with database.reading() as connection:
+        found = connection.execute(
+            select(
+                notices.c.id,
+                notices.c.position,
+                notices.c.url,
+                notices.c.headers,
+                notices.c.size,
+                notices.c.digest,
+                notices.c.source,
+                notices.c.checks,
+                notices.c.received_at,
+            )
+            .join(mailboxes)
+            .where(
+                mailboxes.c.address == str(owner.canonical),
+                notices.c.position <= newest,
+                notices.c.position > newest - limit,
+            )
+            .order_by(notices.c.position.desc())
+        ).all()
+    return [
+        Notice(
+            row.id,
+            row.position,
+            row.url,
+            row.headers,
+            row.size,
+            row.digest,
+            row.source,
+            tuple(Check(*check) for check in json.loads(row.checks)),
+            row.received_at,
+        )
+        for row in found
+    ]
+
+
+def forget(database: Database, owner: Endpoint) -> None:
+    """Removes a mailbox and all its notices, as when its owner's account is removed."""
+    with database.transaction() as connection:
+        connection.execute(delete(mailboxes).where(mailboxes.c.address == str(owner.canonical)))
+
+
+def _mailbox_id(connection: Connection, owner: Endpoint, now: float) -> int:
+    """The number of the mailbox, its row locked against other writers; made if it is the first."""
+    address = str(owner.canonical)
+    wanted = select(mailboxes.c.id).where(mailboxes.c.address == address).with_for_update()
+    found = connection.execute(wanted).scalar_one_or_none()
+    if found is None:
+        # Where another writer is first, its row does as well.
+        with suppress(IntegrityError), connection.begin_nested():
+            connection.execute(insert(mailboxes).values(address=address, changed_at=now))
+        found = connection.execute(wanted).scalar_one()
+    return int(found)

@@ -1,0 +1,92 @@
+"""The paths below the prefix: the only place that builds and parses them (protocol, section 3).
+
+A path arrives as WSGI gives it, percent-decoded once by the server; `bob@B` and `bob%40B` are the
+same by then. Nothing here knows the prefix: that is the middleware's.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import TypeAlias
+from urllib.parse import quote
+
+from xhmtp_wsgi.errors import MalformedAddress, MalformedRequest, NotFound
+from xhmtp_wsgi.protocol.access_code import is_identifier
+from xhmtp_wsgi.protocol.endpoint import Endpoint
+
+_LOCAL = re.compile(r"[A-Za-z0-9!#$%&'*+=?^_`{|}~.-]{1,64}")
+MAX_PATH = 1024  # octets below the prefix
+
+
+@dataclass(frozen=True, slots=True)
+class InboxRoute:
+    """``/bob@B``: where bob is notified, and his feed."""
+
+    endpoint: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRoute:
+    """``/alice/``: where alice injects, and what she has sent."""
+
+    sender: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRoute:
+    """``/alice/$ID``: a message."""
+
+    sender: str
+    identifier: str
+
+
+@dataclass(frozen=True, slots=True)
+class StatusRoute:
+    """``/alice/$ID/status``: how far it has come, recipient by recipient."""
+
+    sender: str
+    identifier: str
+
+
+Route: TypeAlias = InboxRoute | OutboxRoute | MessageRoute | StatusRoute
+
+
+def parse_route(path_info: str) -> Route:
+    """The resource that a path below the prefix names; ``path_info`` as in a WSGI environ.
+
+    Raises NotFound for what is none, MalformedRequest for a path that is not UTF-8, and
+    MalformedAddress for something with an @ that is not an address.
+    """
+    if len(path_info) > MAX_PATH:
+        raise NotFound("there is no such resource")
+    try:
+        path = path_info.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        raise MalformedRequest("the path is not UTF-8") from None
+    match path.removeprefix("/").split("/"):
+        case [address] if "@" in address:
+            return InboxRoute(Endpoint.parse(address))
+        case [local, ""] if _LOCAL.fullmatch(local):
+            return OutboxRoute(local)
+        case [local, identifier] if _LOCAL.fullmatch(local) and is_identifier(identifier):
+            return MessageRoute(local, identifier)
+        case [local, identifier, "status"] if _LOCAL.fullmatch(local) and is_identifier(identifier):
+            return StatusRoute(local, identifier)
+    raise NotFound("there is no such resource")
+
+
+def sender_endpoint(local: str, domain: str) -> Endpoint | None:
+    """The sender that an OutboxRoute means at a domain; None if that is no address."""
+    try:
+        return Endpoint.parse(f"{local}@{domain}")
+    except MalformedAddress:
+        return None
+
+
+def inbox_path(prefix: str, endpoint: Endpoint) -> str:
+    """``/PREFIX/bob%40B``."""
+    return f"/{prefix}/{endpoint.quoted}"
+
+
+def message_path(prefix: str, sender: Endpoint, identifier: str) -> str:
+    """``/PREFIX/alice/$ID``."""
+    return f"/{prefix}/{quote(sender.local, safe='')}/{identifier}"

@@ -1,0 +1,15 @@
+"""The register on which each room defines its tables, and the version that they have."""
+
+from sqlalchemy import MetaData
+
+SCHEMA = "0001"
+"""The newest of migrations/versions."""
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)

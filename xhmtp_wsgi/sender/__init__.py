@@ -1,0 +1,15 @@
+"""The sender's wing: injection → outbox → notifier → [the wire] ... → fetch.
+
+It keeps each message and pays for it. Never imports recipient/: they meet on the wire.
+"""
+
+from xhmtp_wsgi.routes import MessageRoute, OutboxRoute, StatusRoute
+from xhmtp_wsgi.sender.fetch import fetch, sent, status, withdraw
+from xhmtp_wsgi.sender.injection import inject
+from xhmtp_wsgi.wing import Views
+
+VIEWS: Views = {
+    OutboxRoute: {"POST": inject, "GET": sent},
+    MessageRoute: {"GET": fetch, "DELETE": withdraw},
+    StatusRoute: {"GET": status},
+}

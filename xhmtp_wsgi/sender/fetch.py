@@ -1,0 +1,182 @@
+"""Fetching: a recipient gets a message with his access code (docs/protocol.md, section 8).
+
+Ranges, conditional requests and HEAD are WebOb's (RFC 9110); the octets come out of the outbox in
+pieces. Several ranges in one request are answered with the whole.
+
+Security: a wrong code, another's code and a message that never was get the same answer.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from webob import Request, Response
+
+from xhmtp_wsgi.accounts import WRONG
+from xhmtp_wsgi.agent import Agent
+from xhmtp_wsgi.database import Database
+from xhmtp_wsgi.errors import Gone, MalformedAddress, NotAuthenticated, NotFound, Transient
+from xhmtp_wsgi.protocol.basic_authentication import Credentials, parse_authorization
+from xhmtp_wsgi.protocol.digest import repr_digest
+from xhmtp_wsgi.protocol.endpoint import Endpoint
+from xhmtp_wsgi.responses import SAFE_HEADERS, json_response, set_headers
+from xhmtp_wsgi.routes import MessageRoute, OutboxRoute, StatusRoute
+from xhmtp_wsgi.sender import outbox
+from xhmtp_wsgi.sender.login import authenticated_sender
+from xhmtp_wsgi.sender.outbox import RecipientStatus, StoredMessage
+
+logger = logging.getLogger(__name__)
+
+SENT_ON_A_PAGE = 50
+
+
+@dataclass(frozen=True, slots=True)
+class _Octets:
+    """A message's octets as WebOb asks for them: all, or a range."""
+
+    database: Database
+    message: StoredMessage
+
+    def __iter__(self) -> Iterator[bytes]:
+        return outbox.octets(self.database, self.message.identifier, 0, self.message.size)
+
+    def app_iter_range(self, start: int, stop: int | None) -> Iterator[bytes]:
+        end = self.message.size if stop is None else stop
+        return outbox.octets(self.database, self.message.identifier, start, end)
+
+
+def fetch(agent: Agent, request: Request, route: MessageRoute) -> Response:
+    """``GET /PREFIX/alice/$ID``."""
+    message, recipient = _opened(agent, request, route.identifier)
+    now = agent.clock()
+    if message.withdrawn_at is not None:
+        raise Gone("the sender has withdrawn this message")
+    if message.expires_at <= now:
+        raise Gone("the sender's agent no longer keeps this message")
+    if recipient is not None and request.method == "GET":
+        try:
+            outbox.note_fetched(agent.database, message.identifier, recipient, now)
+        except Transient as error:
+            # Bob's message matters more than alice's note of it.
+            logger.warning("a fetch was not noted: %s", error)
+    if "," in request.environ.get("HTTP_RANGE", ""):
+        # WebOb would answer with the first of several ranges alone.
+        del request.environ["HTTP_RANGE"]
+    return _answer(agent.database, message)
+
+
+def withdraw(agent: Agent, request: Request, route: MessageRoute) -> Response:
+    """``DELETE /PREFIX/alice/$ID``."""
+    message = _own(agent, request, route)
+    outbox.withdraw(agent.database, message.identifier, agent.clock())
+    return _status_answer(agent, message)
+
+
+def status(agent: Agent, request: Request, route: StatusRoute) -> Response:
+    """``GET /PREFIX/alice/$ID/status``."""
+    return _status_answer(agent, _own(agent, request, route))
+
+
+def sent(agent: Agent, request: Request, route: OutboxRoute) -> Response:
+    """``GET /PREFIX/alice/``: what she has sent, newest first, ``?page=`` from 1."""
+    sender = authenticated_sender(agent, request, route.sender)
+    given = request.GET.get("page", "1")
+    page = int(given) if given.isascii() and given.isdigit() and len(given) < 8 else 1
+    found = outbox.sent(
+        agent.database, sender, limit=SENT_ON_A_PAGE, skip=SENT_ON_A_PAGE * (max(page, 1) - 1)
+    )
+    return json_response(200, {"messages": [_described(agent, message) for message in found]})
+
+
+def _opened(agent: Agent, request: Request, identifier: str) -> tuple[StoredMessage, str | None]:
+    """The message, and the recipient whose code opened it; None if it was its sender."""
+    credentials = parse_authorization(request.environ.get("HTTP_AUTHORIZATION"))
+    if credentials is None:
+        raise NotAuthenticated("this needs a recipient's address and access code")
+    message = outbox.find(agent.database, identifier)
+    if outbox.opens(agent.database, identifier, credentials.user, credentials.password):
+        found, recipient = message, credentials.user
+    elif message is not None and _is_sender(agent, message, credentials):
+        return message, None
+    else:
+        found, recipient = None, ""
+    if found is None:
+        raise NotAuthenticated(WRONG)
+    return found, recipient
+
+
+def _is_sender(agent: Agent, message: StoredMessage, credentials: Credentials) -> bool:
+    try:
+        claimed = Endpoint.parse(credentials.user).canonical
+        if claimed != message.sender:
+            return False
+        return agent.accounts.authenticate(claimed, credentials.password) is not None
+    except (MalformedAddress, NotAuthenticated):
+        return False
+
+
+def _own(agent: Agent, request: Request, route: MessageRoute | StatusRoute) -> StoredMessage:
+    """A message of hers. Raises NotAuthenticated, or NotFound for what is not hers."""
+    sender = authenticated_sender(agent, request, route.sender)
+    message = outbox.find(agent.database, route.identifier)
+    if message is None or message.sender != sender:
+        raise NotFound("there is no such message")
+    return message
+
+
+def _answer(database: Database, message: StoredMessage) -> Response:
+    answer = Response(conditional_response=True)
+    set_headers(answer, SAFE_HEADERS)
+    set_headers(
+        answer,
+        (
+            ("Content-Type", "message/rfc822"),
+            ("Content-Disposition", f'attachment; filename="{message.identifier}.eml"'),
+            ("Repr-Digest", repr_digest(message.digest)),
+        ),
+    )
+    answer.app_iter = _Octets(database, message)
+    answer.content_length = message.size
+    answer.etag = message.digest.hex()
+    answer.last_modified = int(message.created_at)
+    answer.accept_ranges = "bytes"
+    return answer
+
+
+def _status_answer(agent: Agent, message: StoredMessage) -> Response:
+    return json_response(200, _described(agent, message))
+
+
+def _described(agent: Agent, message: StoredMessage) -> dict[str, object]:
+    statuses = outbox.statuses(agent.database, message.identifier)
+    return {
+        "id": message.identifier,
+        "message-id": message.message_id,
+        "size": message.size,
+        "digest": repr_digest(message.digest),
+        "sent": _time(message.created_at),
+        "expires": _time(message.expires_at),
+        "withdrawn": _time(message.withdrawn_at),
+        "recipients": [_described_recipient(status) for status in statuses],
+    }
+
+
+def _described_recipient(status: RecipientStatus) -> dict[str, object]:
+    return {
+        "address": status.recipient,
+        "state": status.state,
+        "tries": status.tries,
+        "next-try": _time(status.next_try_at),
+        "last-try": _time(status.last_try_at),
+        "last-status": status.last_status,
+        "last-answer": status.last_answer,
+        "notified": _time(status.notified_at),
+        "fetched": _time(status.fetched_at),
+    }
+
+
+def _time(moment: float | None) -> str | None:
+    if moment is None:
+        return None
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")

@@ -1,0 +1,270 @@
+"""The outbox: what alice's agent keeps of her messages, and how it is read and withdrawn.
+
+Written by injection; read by fetch and by whoever asks for the delivery status. The notifier works
+on the same rows through queue.py.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from xhmtp_wsgi.database import Database
+from xhmtp_wsgi.protocol.access_code import hash_code, matches
+from xhmtp_wsgi.protocol.endpoint import Endpoint
+from xhmtp_wsgi.protocol.status import WAITING, State
+from xhmtp_wsgi.sender.spool import SpooledMessage
+from xhmtp_wsgi.sender.tables import PIECE, deliveries, messages, pieces
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMessage:
+    """A message in the outbox, without its octets. Times are seconds since the epoch."""
+
+    identifier: str
+    sender: Endpoint
+    message_id: str
+    digest: bytes
+    size: int
+    created_at: float
+    expires_at: float
+    withdrawn_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientStatus:
+    """How far a message has come to one recipient. Times are seconds since the epoch."""
+
+    recipient: str
+    state: State
+    tries: int
+    next_try_at: float | None
+    last_try_at: float | None
+    last_status: int | None
+    last_answer: str | None
+    notified_at: float | None
+    fetched_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewRecipient:
+    """A recipient and the access code made for him."""
+
+    endpoint: Endpoint
+    code: str = field(repr=False)
+
+
+_MESSAGE_COLUMNS = (
+    messages.c.id,
+    messages.c.sender,
+    messages.c.message_id,
+    messages.c.digest,
+    messages.c.size,
+    messages.c.created_at,
+    messages.c.expires_at,
+    messages.c.withdrawn_at,
+)
+
+
+def store(
+    database: Database,
+    message: StoredMessage,
+    spooled: SpooledMessage,
+    recipients: Sequence[NewRecipient],
+) -> StoredMessage:
+    """Stores the message and queues a notification for each recipient, in one transaction.
+
+    Returns the message as stored; that is an earlier one where the same sender has used the same
+    Message-ID before, and then nothing was written. Raises DatabaseUnavailable or StorageFull.
+    """
+    with database.transaction() as connection:
+        earlier = _by_message_id(connection, message.sender, message.message_id)
+        if earlier is not None:
+            return earlier
+        connection.execute(
+            insert(messages).values(
+                id=message.identifier,
+                sender=str(message.sender),
+                message_id=message.message_id,
+                header=spooled.preamble.header,
+                digest=message.digest,
+                size=message.size,
+                created_at=message.created_at,
+                expires_at=message.expires_at,
+            )
+        )
+        for number, octets in enumerate(spooled.in_pieces(PIECE)):
+            connection.execute(
+                insert(pieces).values(message=message.identifier, number=number, octets=octets)
+            )
+        connection.execute(
+            insert(deliveries),
+            [
+                {
+                    "message": message.identifier,
+                    "recipient": str(recipient.endpoint),
+                    "domain": recipient.endpoint.domain,
+                    "code": recipient.code,
+                    "code_hash": hash_code(recipient.code),
+                    "state": State.QUEUED,
+                    "queued_at": message.created_at,
+                    "next_try_at": message.created_at,
+                }
+                for recipient in recipients
+            ],
+        )
+    return message
+
+
+def find(database: Database, identifier: str) -> StoredMessage | None:
+    """The message with that ID, withdrawn and expired ones too."""
+    with database.reading() as connection:
+        row = connection.execute(
+            select(*_MESSAGE_COLUMNS).where(messages.c.id == identifier)
+        ).one_or_none()
+    return None if row is None else _message(row)
+
+
+def opens(database: Database, identifier: str, recipient: str, code: str) -> bool:
+    """Does this code let this recipient, named as notified, fetch this message?
+
+    Takes the same steps whether the message exists or not.
+    """
+    with database.reading() as connection:
+        stored = connection.execute(
+            select(deliveries.c.code_hash).where(
+                deliveries.c.message == identifier, deliveries.c.recipient == recipient
+            )
+        ).scalar()
+    right = matches(code, stored if stored is not None else bytes(32))
+    return right and stored is not None
+
+
+def octets(database: Database, identifier: str, start: int, stop: int) -> Iterator[bytes]:
+    """The octets of a message from ``start`` to before ``stop``, in pieces.
+
+    Each piece is read by itself, so that a slow reader holds nothing open.
+    """
+    for number in range(start // PIECE, (stop + PIECE - 1) // PIECE):
+        with database.reading() as connection:
+            piece: bytes = connection.execute(
+                select(pieces.c.octets).where(
+                    pieces.c.message == identifier, pieces.c.number == number
+                )
+            ).scalar_one()
+        offset = number * PIECE
+        yield piece[max(start - offset, 0) : stop - offset]
+
+
+def note_fetched(database: Database, identifier: str, recipient: str, now: float) -> None:
+    """Notes when a recipient fetched a message for the first time."""
+    with database.reading() as connection:
+        waiting = connection.execute(
+            select(deliveries.c.id).where(
+                deliveries.c.message == identifier,
+                deliveries.c.recipient == recipient,
+                deliveries.c.fetched_at.is_(None),
+            )
+        ).scalar()
+    if waiting is None:
+        return
+    with database.transaction() as connection:
+        connection.execute(
+            update(deliveries)
+            .where(deliveries.c.id == waiting, deliveries.c.fetched_at.is_(None))
+            .values(fetched_at=now)
+        )
+        connection.execute(
+            update(deliveries)
+            .where(deliveries.c.id == waiting, deliveries.c.state == State.NOTIFIED)
+            .values(state=State.FETCHED)
+        )
+
+
+def withdraw(database: Database, identifier: str, now: float) -> None:
+    """Takes a message back: its octets go, nobody is told any more, whoever asks learns that."""
+    with database.transaction() as connection:
+        connection.execute(
+            update(messages)
+            .where(messages.c.id == identifier, messages.c.withdrawn_at.is_(None))
+            .values(withdrawn_at=now)
+        )
+        connection.execute(delete(pieces).where(pieces.c.message == identifier))
+        kept = (State.REFUSED, State.EXPIRED)
+        connection.execute(
+            update(deliveries)
+            .where(deliveries.c.message == identifier, deliveries.c.state.not_in(kept))
+            .values(state=State.WITHDRAWN, next_try_at=None, code=None)
+        )
+
+
+def statuses(database: Database, identifier: str) -> list[RecipientStatus]:
+    """The delivery status of a message, recipient by recipient, in the order of injection."""
+    with database.reading() as connection:
+        found = connection.execute(
+            select(
+                deliveries.c.recipient,
+                deliveries.c.state,
+                deliveries.c.tries,
+                deliveries.c.next_try_at,
+                deliveries.c.last_try_at,
+                deliveries.c.last_status,
+                deliveries.c.last_answer,
+                deliveries.c.notified_at,
+                deliveries.c.fetched_at,
+            )
+            .where(deliveries.c.message == identifier)
+            .order_by(deliveries.c.id)
+        ).all()
+    return [
+        RecipientStatus(
+            row.recipient,
+            State(row.state),
+            row.tries,
+            row.next_try_at if row.state in WAITING else None,
+            row.last_try_at,
+            row.last_status,
+            row.last_answer,
+            row.notified_at,
+            row.fetched_at,
+        )
+        for row in found
+    ]
+
+
+def sent(database: Database, sender: Endpoint, *, limit: int, skip: int) -> list[StoredMessage]:
+    """What a sender has sent, newest first."""
+    with database.reading() as connection:
+        found = connection.execute(
+            select(*_MESSAGE_COLUMNS)
+            .where(messages.c.sender == str(sender))
+            .order_by(messages.c.created_at.desc(), messages.c.id)
+            .limit(limit)
+            .offset(skip)
+        ).all()
+    return [_message(row) for row in found]
+
+
+def _by_message_id(
+    connection: Connection, sender: Endpoint, message_id: str
+) -> StoredMessage | None:
+    row = connection.execute(
+        select(*_MESSAGE_COLUMNS).where(
+            messages.c.sender == str(sender), messages.c.message_id == message_id
+        )
+    ).one_or_none()
+    return None if row is None else _message(row)
+
+
+def _message(row: Any) -> StoredMessage:
+    return StoredMessage(
+        row.id,
+        Endpoint.parse(row.sender),
+        row.message_id,
+        row.digest,
+        row.size,
+        row.created_at,
+        row.expires_at,
+        row.withdrawn_at,
+    )

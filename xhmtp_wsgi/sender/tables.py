@@ -1,0 +1,79 @@
+"""The tables of the sender's wing: messages, their octets, and who is still to be told.
+
+A message's octets are kept in pieces, in the database itself: why, and what was measured, stands in
+docs/architecture.md. A delivery is one recipient of one message; as long as he has not been told,
+``next_try_at`` says when he is due and ``code`` holds his access code, afterwards only its hash is
+kept (docs/protocol.md, sections 4 and 10).
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+from xhmtp_wsgi.schema import metadata
+
+PIECE = 256 << 10  # octets of a message in one row
+
+messages = Table(
+    "message",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("sender", Text, nullable=False),
+    Column("message_id", Text, nullable=False),
+    Column("header", LargeBinary, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("created_at", Double, nullable=False, index=True),
+    Column("expires_at", Double, nullable=False, index=True),
+    Column("withdrawn_at", Double),
+    UniqueConstraint("sender", "message_id"),
+)
+
+pieces = Table(
+    "message_piece",
+    metadata,
+    Column("message", ForeignKey("message.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("octets", LargeBinary, nullable=False),
+)
+
+deliveries = Table(
+    "delivery",
+    metadata,
+    # Not a plain BigInteger: SQLite numbers only an INTEGER primary key by itself.
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("message", ForeignKey("message.id", ondelete="CASCADE"), nullable=False),
+    Column("recipient", Text, nullable=False),
+    Column("domain", Text, nullable=False),
+    Column("code", Text),
+    Column("code_hash", LargeBinary, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("queued_at", Double, nullable=False),
+    Column("tries", Integer, nullable=False, server_default="0"),
+    Column("last_try_at", Double),
+    Column("next_try_at", Double),
+    Column("last_status", Integer),
+    Column("last_answer", Text),
+    Column("lease_owner", Text),
+    Column("lease_until", Double),
+    Column("notified_at", Double),
+    Column("fetched_at", Double),
+    UniqueConstraint("message", "recipient"),
+    Index(
+        "ix_delivery_due",
+        "domain",
+        "next_try_at",
+        sqlite_where=text("next_try_at IS NOT NULL"),
+        postgresql_where=text("next_try_at IS NOT NULL"),
+    ),
+)

@@ -1,0 +1,215 @@
+"""The settings: one table, told by the fields of two dataclasses, which feeds loader and reference.
+
+Each field carries its parser and its help text. ``Settings.load`` takes a path to a TOML file, a
+mapping, or ready Settings; ``XHMTP_NAME`` in the environment overrides the setting ``name``
+of the file. A wrong setting raises ``SettingsError``, which names it and how to mend it.
+
+A relative path of an SQLite database is relative to the settings' file.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import Field as DataclassField
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.engine import make_url
+
+from xhmtp_wsgi import setting_types as types
+from xhmtp_wsgi.errors import MalformedAddress, SettingsError
+from xhmtp_wsgi.protocol.hostname import parse_hostname
+from xhmtp_wsgi.setting_types import AgentURL, Nameserver, Network, Parser
+
+SEARCHED_FILES = ("xhmtp.toml", "/etc/xhmtp/xhmtp.toml")
+
+
+def _setting(default: Any, parse: Parser, help_text: str) -> Any:
+    return field(default=default, metadata={"parse": parse, "help": help_text})
+
+
+@dataclass(frozen=True, kw_only=True)
+class DomainSettings:
+    """What is settled for one domain: the ``[domain."a.example"]`` table."""
+
+    name: str
+    agent: AgentURL | None = _setting(
+        None,
+        types.agent_url,
+        "where its message URLs point, as http(s)://HOST[:PORT]; by default from its SRV record",
+    )
+    prefix: str | None = _setting(
+        None,
+        types.prefix,
+        "the path below which its agent answers, as seen from outside; "
+        "by default from its TXT record",
+    )
+    verify: str = _setting(
+        "origin or signature",
+        types.verify,
+        "which check a notification must pass to be taken",
+    )
+    anonymous: bool = _setting(False, types.anonymous, "may its users send without From?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """All settings of one agent."""
+
+    domains: Mapping[str, DomainSettings]
+    database: str = _setting(
+        "sqlite:///xhmtp.db", types.database_url, "any SQLAlchemy URL; relative to this file"
+    )
+    trusted_proxies: tuple[Network, ...] = _setting(
+        (), types.networks, "addresses or networks whose X-Forwarded-For is believed"
+    )
+    resolver: tuple[Nameserver, ...] = _setting(
+        (), types.nameservers, 'name servers to ask, as "127.0.0.1:5353"; empty: the system\'s'
+    )
+    allow_networks: tuple[Network, ...] = _setting(
+        (), types.networks, "private networks that may be reached; by default none is"
+    )
+    spool: str = _setting(
+        "",
+        types.text,
+        "the directory where uploads wait until they are whole; empty: the system's for "
+        "temporary files",
+    )
+    max_message_size: int = _setting(
+        1 << 30, types.octets, "octets of a message that is taken for sending; above it 413"
+    )
+    max_header_size: int = _setting(
+        1 << 20, types.octets, "octets of the header block of a message that is taken for sending"
+    )
+    max_recipients: int = _setting(
+        10_000, types.count, "recipients that one message may have; above it 422"
+    )
+    max_notification_size: int = _setting(
+        64 << 10, types.octets, "octets of the body of a notification; above it 413"
+    )
+    keep_for: float = _setting(
+        30 * 86400.0, types.seconds, "seconds for which a message is kept, if it does not say"
+    )
+    page_size: int = _setting(50, types.count, "items on a page of the feed")
+    retry_first: float = _setting(
+        60.0, types.seconds, "seconds from the first try of a notification to the second"
+    )
+    retry_longest: float = _setting(
+        4 * 3600.0, types.seconds, "seconds between two tries at the most"
+    )
+    give_up_after: float = _setting(
+        5 * 86400.0, types.seconds, "seconds after which an untold recipient is given up"
+    )
+    lease: float = _setting(
+        300.0, types.seconds, "seconds for which a notifier may hold an entry of the queue"
+    )
+    try_deadline: float = _setting(
+        30.0, types.seconds, "seconds that one try of a notification may take in all"
+    )
+    pass_limit: float = _setting(
+        600.0, types.seconds, "seconds after which a pass of the notifier takes on nothing new"
+    )
+    concurrency: int = _setting(
+        16, types.count, "notifications that are on their way at the same time"
+    )
+    concurrency_per_destination: int = _setting(
+        4, types.count, "notifications on their way to one domain at the same time"
+    )
+
+    @classmethod
+    def load(
+        cls,
+        source: "Settings | Mapping[str, Any] | str | os.PathLike[str]",
+        environ: Mapping[str, str] | None = None,
+    ) -> "Settings":
+        """Settings from a TOML file, a mapping of the same shape, or as they are.
+
+        Raises SettingsError, naming the setting, or the file that cannot be read.
+        """
+        if isinstance(source, Settings):
+            return source
+        if isinstance(source, Mapping):
+            return _from_mapping(source, Path.cwd(), environ or {})
+        path = Path(source)
+        try:
+            table = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise SettingsError(str(path), f"cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise SettingsError(str(path), "is not UTF-8") from None
+        except tomllib.TOMLDecodeError as error:
+            raise SettingsError(str(path), f"is not TOML: {error}") from None
+        return _from_mapping(table, path.resolve().parent, environ or {})
+
+
+def find_file(environ: Mapping[str, str]) -> str:
+    """The settings' file that is used where none is named; SettingsError if there is none."""
+    if named := environ.get("XHMTP_CONFIG"):
+        return named
+    for path in SEARCHED_FILES:
+        if Path(path).is_file():
+            return path
+    raise SettingsError(
+        "settings", f"none of {', '.join(SEARCHED_FILES)} is there; 'xhmtp init DOMAIN' makes one"
+    )
+
+
+def table(kind: type[Settings] | type[DomainSettings]) -> tuple["DataclassField[Any]", ...]:
+    """The rows of the table: the fields that are settings, with parser and help in metadata."""
+    return tuple(row for row in fields(kind) if "parse" in row.metadata)
+
+
+def _from_mapping(
+    source: Mapping[str, Any], directory: Path, environ: Mapping[str, str]
+) -> Settings:
+    given = dict(source)
+    domain_tables = given.pop("domain", {})
+    for row in table(Settings):
+        override = environ.get(f"XHMTP_{row.name.upper()}")
+        if override is not None:
+            given[row.name] = override
+    values = _parse(Settings, given, "")
+    if not isinstance(domain_tables, Mapping) or not domain_tables:
+        raise SettingsError("domain", 'no domain; write a table such as [domain."a.example"]')
+    domains = {}
+    for name, domain_table in domain_tables.items():
+        domain = _domain(str(name), domain_table)
+        domains[domain.name] = domain
+    values["database"] = _anchored(values.get("database", Settings.database), directory)
+    return Settings(domains=domains, **values)
+
+
+def _domain(name: str, given: object) -> DomainSettings:
+    where = f'domain."{name}"'
+    try:
+        domain = parse_hostname(name)
+    except MalformedAddress as error:
+        raise SettingsError(where, str(error)) from None
+    if not isinstance(given, Mapping):
+        raise SettingsError(where, "is not a table")
+    return DomainSettings(name=domain, **_parse(DomainSettings, given, where + "."))
+
+
+def _parse(
+    kind: type[Settings] | type[DomainSettings], given: Mapping[str, Any], where: str
+) -> dict[str, Any]:
+    rows = {row.name: row for row in table(kind)}
+    values = {}
+    for name, value in given.items():
+        if name not in rows:
+            raise SettingsError(
+                f"{where}{name}", f"there is no such setting, only {', '.join(sorted(rows))}"
+            )
+        try:
+            values[name] = rows[name].metadata["parse"](value)
+        except ValueError as error:
+            raise SettingsError(f"{where}{name}", str(error)) from None
+    return values
+
+
+def _anchored(database: str, directory: Path) -> str:
+    url = make_url(database)
+    if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
+        return database
+    return url.set(database=str(directory / url.database)).render_as_string(hide_password=False)
