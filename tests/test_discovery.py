@@ -6,6 +6,7 @@ import os
 import random
 import re
 import threading
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given

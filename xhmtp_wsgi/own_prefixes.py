@@ -130,13 +130,14 @@ class OwnPrefixes:
     def _learn(self, domain: str, prefix: str) -> None:
         if self._found.get(domain) == prefix:
             return
-        self._take({domain: prefix})
+        # Written down first: what we answer to is known after a restart.
         try:
             with self._database.transaction() as connection:
                 connection.execute(delete(known_prefixes).where(known_prefixes.c.domain == domain))
                 connection.execute(insert(known_prefixes).values(domain=domain, prefix=prefix))
         except Transient as error:
             logger.warning("the prefix of %s is not remembered: %s", domain, error)
+        self._take({domain: prefix})
 
     def _remembered(self) -> dict[str, str]:
         try:

@@ -1,4 +1,4 @@
-"""Web servers for the network's tests: raw sockets that do as scripted, and throwaway certificates."""
+"""Web servers that do as scripted, on raw sockets, and throwaway certificates."""
 
 import datetime
 import ipaddress
@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-Script = Callable[["Visit"], None]
+Script = Callable[["Visit"], object]
 
 
 class Visit:
