@@ -111,9 +111,10 @@ def test_a_message_is_sent_from_a_file_and_from_options(site: Path):
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
     listed = run(site, "xhmtp", "queue", "list").stdout.splitlines()
-    assert len(listed) == 2
-    assert sent.stdout.strip() in listed[0]
-    assert "alice@a.example -> bob@b.example  queued since" in listed[0]
+    assert len(listed) == 3
+    assert listed[0].split()[:4] == ["ID", "SENDER", "RECIPIENT", "STATE"]
+    identifier = sent.stdout.strip()
+    assert listed[1].split()[:4] == [identifier, "alice@a.example", "bob@b.example", "queued"]
 
 
 @pytest.mark.parametrize(

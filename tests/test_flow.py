@@ -48,11 +48,11 @@ def test_the_life_of_a_message(world: World):
 
 def test_the_same_notification_again_changes_nothing(world: World):
     world.inject()
+    now = world.clock()
+    terms = queue.Terms("a test", 1, _schedule(), 3600)
     claims = queue.claim(
-        world.a.agent.database, "b.example", 1,
-        owner="a test", now=world.clock(), lease=1,
-        schedule=_schedule(),
-    )  # fmt: skip
+        world.a.agent.database, {"b.example": 1}, now=now, due_by=now, terms=terms
+    )["b.example"].claims
     assert len(claims) == 1
     queue.release(world.a.agent.database, claims, world.clock())
     world.clock.now += 2

@@ -11,7 +11,7 @@ from xhmtp_wsgi.errors import ConnectionFailed, DeadlineExceeded, TLSFailed, XHM
 from xhmtp_wsgi.network import HTTPAnswer
 from xhmtp_wsgi.protocol.status import State
 from xhmtp_wsgi.recipient import inbox
-from xhmtp_wsgi.sender import queue
+from xhmtp_wsgi.sender import queue, queue_listing
 from xhmtp_wsgi.sender.notifier import Notifier
 from xhmtp_wsgi.sender.retry import RetrySchedule, Verdict, retry_after, verdict
 
@@ -44,12 +44,12 @@ CODES = {
 
 @pytest.mark.parametrize("code", CODES)
 def test_each_code_means_what_the_protocol_says(code: int):
-    assert verdict(code, age=0) is CODES[code]
+    assert verdict(code) is CODES[code]
 
 
 def test_a_401_is_tried_again_for_a_day():
-    assert verdict(401, age=86399) is Verdict.LATER
-    assert verdict(401, age=86400) is Verdict.REFUSED
+    assert verdict(401, unverified_for=86399) is Verdict.LATER
+    assert verdict(401, unverified_for=86400) is Verdict.REFUSED
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_an_unreachable_destination_is_not_tried_for_each_of_its_entries(world: 
     world.notify()
     limit = world.a.agent.settings.concurrency_per_destination
     assert len(world.network.posts) <= 2 * limit
-    waiting = queue.waiting(world.a.agent.database, 100)
+    waiting = queue_listing.waiting(world.a.agent.database, 100)
     assert len(waiting) == 30, "nothing is lost"
 
 
@@ -205,11 +205,14 @@ def test_several_notifiers_at_once_tell_everybody_once(world: World):
 def test_an_entry_whose_notifier_died_is_taken_up_when_its_lease_ends(world: World):
     world.inject()
     settings = world.a.agent.settings
+    terms = queue.Terms("one that dies", settings.lease, RetrySchedule(60, 60, 86400), 3600)
+    now = world.clock()
     taken = queue.claim(
-        world.a.agent.database, "b.example", 10, owner="one that dies", now=world.clock(),
-        lease=settings.lease, schedule=RetrySchedule(60, 60, 86400),
-    )  # fmt: skip
-    assert [claim.tries for claim in taken] == [1], "the try is written down before it is made"
+        world.a.agent.database, {"b.example": 10}, now=now, due_by=now, terms=terms
+    )["b.example"]
+    assert [claim.tries for claim in taken.claims] == [1], (
+        "the try is written down before it is made"
+    )
     world.clock.now += settings.lease - 1
     assert world.notify().notified == 0
     world.clock.now += 2
@@ -250,6 +253,6 @@ def test_a_stop_gives_back_what_was_not_begun(world: World):
         world.inject(MESSAGE.replace(b"hello", b"%d" % number))
     asked = iter([False])
     Notifier(world.a.agent, lambda: next(asked, True)).run_pass()
-    left = queue.waiting(world.a.agent.database, 100)
+    left = queue_listing.waiting(world.a.agent.database, 100)
     assert 0 < len(left) < 20
     assert world.notify().notified == len(left), "due at once, and by no lease held up"

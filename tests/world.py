@@ -70,6 +70,7 @@ class LoopbackNetwork:
         headers: Mapping[str, str],
         *,
         source_host: str | None = None,
+        within: float | None = None,
     ) -> HTTPAnswer:
         self.posts.append((target.host, path))
         host = self.hosts.get(target.host, ConnectionFailed(f"{target.host} is not there"))

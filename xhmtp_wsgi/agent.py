@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from xhmtp_wsgi.accounts import Accounts
+from xhmtp_wsgi.counters import ProcessCounters
 from xhmtp_wsgi.database import Database
 from xhmtp_wsgi.discovery import AgentTarget, Discovery
 from xhmtp_wsgi.dns_resolver import CachingResolver, DNSResolver, Resolver
@@ -28,6 +29,7 @@ class Agent:
     network: Network
     accounts: Accounts
     prefixes: OwnPrefixes
+    counters: ProcessCounters
     clock: Callable[[], float]
     """Seconds since the epoch: for everything that is stored."""
     monotonic: Callable[[], float]
@@ -78,6 +80,7 @@ def make_agent(
             monotonic=monotonic,
         ),
         accounts=Accounts(database, settings.domains.keys(), clock, monotonic),
+        counters=ProcessCounters(database),
         prefixes=OwnPrefixes(settings.domains, discovery, database, monotonic),
         clock=clock,
         monotonic=monotonic,

@@ -29,6 +29,7 @@
         ├── ConnectionFailed       refused, reset, no route, an answer cut short
         │   ├── DeadlineExceeded   too slow
         │   └── TLSFailed          names what is wrong with the certificate
+        ├── OwnDomainInError       our own records must be mended before anybody can be told
         ├── DatabaseUnavailable    locked, gone, or not reachable
         │   └── SchemaOutdated     `xhmtp db upgrade` mends it
         └── StorageFull            no room on the disk, or a quota used up
@@ -177,6 +178,17 @@ class DeadlineExceeded(ConnectionFailed):
 
 class TLSFailed(ConnectionFailed):
     """TLS could not be agreed upon; the text names what is wrong with the certificate."""
+
+
+class OwnDomainInError(Transient):
+    """Our own domain's records are in error: nobody can be told where its messages are."""
+
+    def __init__(self, domain: str, error: XHMTPError) -> None:
+        super().__init__(
+            f"nobody is told of messages from {domain}, as its own records do not say "
+            f"where it is reached: {error}"
+        )
+        self.domain = domain
 
 
 class DatabaseUnavailable(Transient):

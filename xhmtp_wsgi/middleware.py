@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from email.message import EmailMessage
 from typing import Any
 
-from xhmtp_wsgi import recipient, sender
+from xhmtp_wsgi import metrics, recipient, sender
 from xhmtp_wsgi.agent import Agent, make_agent
 from xhmtp_wsgi.settings import Settings
 from xhmtp_wsgi.wing import Environ, StartResponse, Views, Wing
 
 WSGIApplication = Callable[[Environ, StartResponse], Iterable[bytes]]
-BOTH: Views = {**sender.VIEWS, **recipient.VIEWS}
+BOTH: Views = {**sender.VIEWS, **recipient.VIEWS, **metrics.VIEWS}
 
 
 class XHMTP:

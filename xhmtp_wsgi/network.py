@@ -107,13 +107,16 @@ class Network:
         headers: Mapping[str, str],
         *,
         source_host: str | None = None,
+        within: float | None = None,
     ) -> HTTPAnswer:
         """POSTs to an agent, as request() has it.
 
         A kept-alive connection that turns out closed is replaced and the request sent again: to
         notify twice changes nothing (docs/protocol.md, section 5).
         """
-        return self.request("POST", target, path, headers, body=body, source_host=source_host)
+        return self.request(
+            "POST", target, path, headers, body=body, source_host=source_host, within=within
+        )
 
     def get(
         self,
@@ -135,11 +138,13 @@ class Network:
         *,
         body: bytes | None = None,
         source_host: str | None = None,
+        within: float | None = None,
     ) -> HTTPAnswer:
         """Sends a request to the first of an agent's addresses that takes the connection.
 
         ``source_host``: our own agent's name; where one of its addresses is this machine's, the
         connection is made from that one, as the other side's origin check wants it (section 6).
+        ``within``: seconds that are left to the caller, where that is less than the deadline.
         Looking names up counts towards the deadline, but is not cut short by it. Raises
         AddressRefused, DNSUnavailable, ConnectionFailed, DeadlineExceeded or TLSFailed, and
         ValueError for a path or header that is not one.
@@ -148,7 +153,7 @@ class Network:
         if self._process != os.getpid():
             # The connections, the watchdog's thread and perhaps a held lock are the parent's.
             self._start_afresh()
-        end = self._monotonic() + self._deadline
+        end = self._monotonic() + min(self._deadline, within or self._deadline)
         request = _Request(method, target, path, headers, body)
         candidates = self._candidates(target)
         sources = self._sources(source_host)

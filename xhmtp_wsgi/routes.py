@@ -47,7 +47,12 @@ class StatusRoute:
     identifier: str
 
 
-Route: TypeAlias = InboxRoute | OutboxRoute | MessageRoute | StatusRoute
+@dataclass(frozen=True, slots=True)
+class MetricsRoute:
+    """``/metrics``: counters for monitoring, where the settings allow it."""
+
+
+Route: TypeAlias = InboxRoute | OutboxRoute | MessageRoute | StatusRoute | MetricsRoute
 
 
 def parse_route(path_info: str) -> Route:
@@ -65,6 +70,8 @@ def parse_route(path_info: str) -> Route:
     match path.removeprefix("/").split("/"):
         case [address] if "@" in address:
             return InboxRoute(Endpoint.parse(address))
+        case ["metrics"]:
+            return MetricsRoute()
         case [local, ""] if _LOCAL.fullmatch(local):
             return OutboxRoute(local)
         case [local, identifier] if _LOCAL.fullmatch(local) and is_identifier(identifier):

@@ -2,7 +2,7 @@
 
 from sqlalchemy import MetaData
 
-SCHEMA = "0001"
+SCHEMA = "0002"
 """The newest of migrations/versions."""
 
 metadata = MetaData(

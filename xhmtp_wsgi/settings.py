@@ -101,6 +101,19 @@ class Settings:
     give_up_after: float = _setting(
         5 * 86400.0, types.seconds, "seconds after which an untold recipient is given up"
     )
+    delay_report_after: float = _setting(
+        4 * 3600.0, types.seconds, "seconds after which a sender is told that a recipient waits"
+    )
+    remember_for: float = _setting(
+        90 * 86400.0,
+        types.seconds,
+        "seconds for which it is still known what became of a message that has expired",
+    )
+    metrics: tuple[Network, ...] = _setting(
+        (),
+        types.networks,
+        "addresses or networks that may read PREFIX/metrics, for Prometheus; by default none",
+    )
     lease: float = _setting(
         300.0, types.seconds, "seconds for which a notifier may hold an entry of the queue"
     )

@@ -1,19 +1,24 @@
 """xhmtp-notify: one pass over the notification queue, for cron; or one after another with --loop.
 
-Silent when all is well, as cron mails whatever is printed. Exit 0 unless it could not work: then 1
-and one line on standard error (2 for wrong settings). SIGTERM and SIGINT end it after the
-notifications that are on their way.
+Silent when all is well, as cron mails whatever is printed. Exit 0 when it could work; 1, with a
+line on standard error for each thing that an operator must see to; 2 for wrong settings. SIGTERM
+and SIGINT end it after the notifications that are on their way. On a terminal a bar tells how far
+it has come.
 """
 
 import logging
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import click
 
-from xhmtp_wsgi.commands import one_line_errors, open_agent
-from xhmtp_wsgi.sender.notifier import Notifier
+from xhmtp_wsgi.commands import FAILED, one_line_errors, open_agent
+from xhmtp_wsgi.sender.notifier import Notifier, Progress
+
+PROGRAM = "xhmtp-notify"
 
 
 @click.command()
@@ -34,15 +39,35 @@ def main(config: str | None, loop: float | None, verbose: bool) -> None:
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
-    with one_line_errors("xhmtp-notify"):
-        notifier = Notifier(open_agent(config), stopped.is_set)
+    failed = False
+    with one_line_errors(PROGRAM), _bar(verbose) as progress:
+        notifier = Notifier(open_agent(config), stopped.is_set, progress)
         while True:
             report = notifier.run_pass()
+            failed = bool(report.to_mend)
+            for line in report.to_mend:
+                click.echo(f"{PROGRAM}: {line}", err=True)
             if verbose:
                 click.echo(
                     f"notified {report.notified}, refused {report.refused}, "
-                    f"expired {report.expired}, put off {report.deferred}"
+                    f"expired {report.expired}, put off {report.deferred}, "
+                    f"senders told {report.reports}"
                 )
             if loop is None or stopped.wait(loop):
                 break
-    sys.exit(0)
+    sys.exit(FAILED if failed else 0)
+
+
+@contextmanager
+def _bar(verbose: bool) -> Iterator[Progress]:
+    """A bar on a terminal; nothing elsewhere."""
+    if verbose or not sys.stderr.isatty():
+        yield lambda done, due: None
+        return
+    with click.progressbar(length=1, label="telling", file=sys.stderr, show_pos=True) as bar:
+
+        def progress(done: int, due: int) -> None:
+            bar.length = max(due, done, 1)
+            bar.update(done - bar.pos)
+
+        yield progress

@@ -7,7 +7,6 @@ line on standard error.
 import secrets
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.utils import formatdate
 from pathlib import Path
@@ -18,6 +17,9 @@ import click
 from xhmtp_wsgi.agent import Agent
 from xhmtp_wsgi.commands import open_agent
 from xhmtp_wsgi.commands.initialise import initialise
+from xhmtp_wsgi.commands.queue import queue_group
+from xhmtp_wsgi.commands.status import status
+from xhmtp_wsgi.commands.wording import date
 from xhmtp_wsgi.errors import MalformedMessage, SettingsError, XHMTPError
 from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.protocol.header_block import scan
@@ -25,7 +27,6 @@ from xhmtp_wsgi.protocol.header_values import addresses
 from xhmtp_wsgi.protocol.message import split_header
 from xhmtp_wsgi.recipient import inbox
 from xhmtp_wsgi.request_body import PIECE
-from xhmtp_wsgi.sender import queue
 from xhmtp_wsgi.sender.injection import submit
 
 
@@ -148,7 +149,7 @@ def token_add(context: click.Context, address: Endpoint, label: str) -> None:
 def token_list(context: click.Context, address: Endpoint) -> None:
     """List an endpoint's tokens: number, when made, what for."""
     for one in _agent(context).accounts.tokens(address):
-        click.echo(f"{one.id}\t{_date(one.created_at)}\t{one.label}")
+        click.echo(f"{one.id}\t{date(one.created_at)}\t{one.label}")
 
 
 @token.command("revoke")
@@ -184,22 +185,8 @@ def send(
     click.echo(submission.identifier)
 
 
-@main.group("queue")
-def queue_group() -> None:
-    """Who is still to be told."""
-
-
-@queue_group.command("list")
-@click.option("--limit", default=1000, show_default=True, help="Entries at the most.")
-@click.pass_context
-def queue_list(context: click.Context, limit: int) -> None:
-    """List who is still to be told, since when, and why not yet."""
-    for entry in queue.waiting(_agent(context).database, limit):
-        why = entry.last_answer or "not tried yet"
-        click.echo(
-            f"{entry.message}  {entry.sender} -> {entry.recipient}  {entry.state} since "
-            f"{_date(entry.queued_at)}, {entry.tries} tries, next {_date(entry.next_try_at)}: {why}"
-        )
+main.add_command(queue_group)
+main.add_command(status)
 
 
 @main.group("db")
@@ -262,7 +249,3 @@ def _new_message(sender: Endpoint | None, to: tuple[str, ...], subject: str) -> 
     message["Message-ID"] = f"<{secrets.token_hex(16)}@{sender.domain}>"
     message.set_content(sys.stdin.read())
     return message.as_bytes()
-
-
-def _date(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).isoformat(" ", "seconds").removesuffix("+00:00")

@@ -1,36 +1,12 @@
 """The origin check: did the notification come from the host that its URL names? (section 6)
 
-Security: the address is that of the connection, unless the connection comes from a proxy that the
-settings trust; only then X-Forwarded-For is read, from its right end, over trusted proxies alone.
+Security: the address is client_address.py's, which no header can forge.
 """
 
-import ipaddress
-from collections.abc import Sequence
-
-from webob import Request
-
+from xhmtp_wsgi.client_address import Address, plain
 from xhmtp_wsgi.discovery import Discovery
 from xhmtp_wsgi.protocol.message_url import MessageURL
 from xhmtp_wsgi.recipient.verdict import FAIL, PASS, Check
-from xhmtp_wsgi.setting_types import Network
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-MAX_FORWARDED = 4096  # octets of X-Forwarded-For that are looked at
-
-
-def client_address(request: Request, trusted_proxies: Sequence[Network]) -> Address | None:
-    """The address that a request came from; None where the server does not tell one."""
-    address = _address(request.environ.get("REMOTE_ADDR", ""))
-    forwarded = request.environ.get("HTTP_X_FORWARDED_FOR", "")
-    if len(forwarded) > MAX_FORWARDED:
-        return address
-    hops = [hop.strip() for hop in forwarded.split(",")] if forwarded else []
-    while hops and address is not None and _trusted(address, trusted_proxies):
-        hop = _address(hops.pop())
-        if hop is None:
-            break
-        address = hop
-    return address
 
 
 def check_origin(url: MessageURL, source: Address | None, discovery: Discovery) -> Check:
@@ -38,27 +14,9 @@ def check_origin(url: MessageURL, source: Address | None, discovery: Discovery) 
 
     Raises DNSUnavailable where that cannot be known just now.
     """
-    addresses = [_plain(address) for address in discovery.addresses(url.host)]
+    addresses = [plain(address) for address in discovery.addresses(url.host)]
     if source is not None and source in addresses:
         return Check("origin", PASS, f"{url.host} has the address {source} that told us")
     if not addresses:
         return Check("origin", FAIL, f"{url.host} has no address")
     return Check("origin", FAIL, f"{url.host} does not have the address {source} that told us")
-
-
-def _address(text: str) -> Address | None:
-    try:
-        return _plain(ipaddress.ip_address(text))
-    except ValueError:
-        return None
-
-
-def _plain(address: Address) -> Address:
-    """IPv4 in the clothes of IPv6, as a server on both shows it, is IPv4."""
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    return address
-
-
-def _trusted(address: Address, networks: Sequence[Network]) -> bool:
-    return any(address in network for network in networks)

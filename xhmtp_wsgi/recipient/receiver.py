@@ -9,10 +9,11 @@ import logging
 from webob import Request, Response
 
 from xhmtp_wsgi.agent import Agent
-from xhmtp_wsgi.errors import Forbidden, Misdirected, NotFound
+from xhmtp_wsgi.client_address import client_address
+from xhmtp_wsgi.errors import Forbidden, Misdirected, NotFound, Permanent, Transient
 from xhmtp_wsgi.protocol.notification import Notification
 from xhmtp_wsgi.recipient import inbox
-from xhmtp_wsgi.recipient.origin import check_origin, client_address
+from xhmtp_wsgi.recipient.origin import check_origin
 from xhmtp_wsgi.recipient.verdict import FAIL
 from xhmtp_wsgi.request_body import require_type, whole_body
 from xhmtp_wsgi.responses import json_response
@@ -23,6 +24,22 @@ logger = logging.getLogger(__name__)
 
 def notify(agent: Agent, request: Request, route: InboxRoute) -> Response:
     """``POST /PREFIX/bob@B``: 201 taken, 200 had it already."""
+    try:
+        is_new = _take(agent, request, route)
+    except Permanent:
+        agent.counters.count("notifications:refused")
+        raise
+    except Transient:
+        agent.counters.count("notifications:put off")
+        raise
+    agent.counters.count(f"notifications:{'taken' if is_new else 'repeated'}")
+    status = "taken" if is_new else "had it already"
+    answer = {"status": status, "recipient": str(route.endpoint)}
+    return json_response(201 if is_new else 200, answer)
+
+
+def _take(agent: Agent, request: Request, route: InboxRoute) -> bool:
+    """Checks a notification and stores it; was it new?"""
     recipient = route.endpoint
     require_type(request, "application/x-www-form-urlencoded")
     body = whole_body(request, agent.settings.max_notification_size, "the notification")
@@ -36,7 +53,7 @@ def notify(agent: Agent, request: Request, route: InboxRoute) -> Response:
     if origin.result == FAIL:
         logger.info("refused a notification for %s: %s", recipient, origin.reason)
         raise Forbidden(f"the origin check failed: {origin.reason}")
-    is_new = inbox.take(
+    return inbox.take(
         agent.database,
         recipient,
         notification,
@@ -44,5 +61,3 @@ def notify(agent: Agent, request: Request, route: InboxRoute) -> Response:
         checks=[origin],
         now=agent.clock(),
     )
-    taken = "taken" if is_new else "had it already"
-    return json_response(201 if is_new else 200, {"status": taken, "recipient": str(recipient)})

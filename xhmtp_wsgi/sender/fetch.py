@@ -48,15 +48,15 @@ class _Octets:
 
 def fetch(agent: Agent, request: Request, route: MessageRoute) -> Response:
     """``GET /PREFIX/alice/$ID``."""
-    message, recipient = _opened(agent, request, route.identifier)
+    message, delivery = _opened(agent, request, route.identifier)
     now = agent.clock()
     if message.withdrawn_at is not None:
         raise Gone("the sender has withdrawn this message")
     if message.expires_at <= now:
         raise Gone("the sender's agent no longer keeps this message")
-    if recipient is not None and request.method == "GET":
+    if delivery is not None and request.method == "GET":
         try:
-            outbox.note_fetched(agent.database, message.identifier, recipient, now)
+            outbox.note_fetched(agent.database, delivery, now)
         except Transient as error:
             # Bob's message matters more than alice's note of it.
             logger.warning("a fetch was not noted: %s", error)
@@ -86,24 +86,22 @@ def sent(agent: Agent, request: Request, route: OutboxRoute) -> Response:
     found = outbox.sent(
         agent.database, sender, limit=SENT_ON_A_PAGE, skip=SENT_ON_A_PAGE * (max(page, 1) - 1)
     )
-    return json_response(200, {"messages": [_described(agent, message) for message in found]})
+    return json_response(200, {"messages": [described(agent, message) for message in found]})
 
 
-def _opened(agent: Agent, request: Request, identifier: str) -> tuple[StoredMessage, str | None]:
-    """The message, and the recipient whose code opened it; None if it was its sender."""
+def _opened(agent: Agent, request: Request, identifier: str) -> tuple[StoredMessage, int | None]:
+    """The message, and the delivery whose code opened it; None if it was its sender."""
     credentials = parse_authorization(request.environ.get("HTTP_AUTHORIZATION"))
     if credentials is None:
         raise NotAuthenticated("this needs a recipient's address and access code")
     message = outbox.find(agent.database, identifier)
-    if outbox.opens(agent.database, identifier, credentials.user, credentials.password):
-        found, recipient = message, credentials.user
-    elif message is not None and _is_sender(agent, message, credentials):
-        return message, None
-    else:
-        found, recipient = None, ""
-    if found is None:
-        raise NotAuthenticated(WRONG)
-    return found, recipient
+    delivery = outbox.opened(agent.database, identifier, credentials.user, credentials.password)
+    if message is not None:
+        if delivery is not None:
+            return message, delivery
+        if _is_sender(agent, message, credentials):
+            return message, None
+    raise NotAuthenticated(WRONG)
 
 
 def _is_sender(agent: Agent, message: StoredMessage, credentials: Credentials) -> bool:
@@ -145,10 +143,11 @@ def _answer(database: Database, message: StoredMessage) -> Response:
 
 
 def _status_answer(agent: Agent, message: StoredMessage) -> Response:
-    return json_response(200, _described(agent, message))
+    return json_response(200, described(agent, message))
 
 
-def _described(agent: Agent, message: StoredMessage) -> dict[str, object]:
+def described(agent: Agent, message: StoredMessage) -> dict[str, object]:
+    """A message and how far it has come, as JSON has it (docs/protocol.md, section 10)."""
     statuses = outbox.statuses(agent.database, message.identifier)
     return {
         "id": message.identifier,
@@ -171,6 +170,7 @@ def _described_recipient(status: RecipientStatus) -> dict[str, object]:
         "last-try": _time(status.last_try_at),
         "last-status": status.last_status,
         "last-answer": status.last_answer,
+        "moved-to": status.moved_to,
         "notified": _time(status.notified_at),
         "fetched": _time(status.fetched_at),
     }

@@ -1,309 +1,302 @@
-"""The notifier: takes what is due, asks the DNS, POSTs, records (docs/protocol.md, section 5).
+"""The notifier: takes what is due, has it told, records (docs/delivery.md).
 
-RFC 5598's transfer step; `xhmtp-notify` runs it. Notifications go out side by side, a few to each
-domain at a time. A domain whose agent cannot be reached is not tried again in the same pass: what
-else waits for it goes back into the queue.
-
-Security: log lines name messages and recipients, never access codes; the other side's words are cut
-and made printable before they are kept.
+RFC 5598's transfer step; `xhmtp-notify` runs it. Notifications go out side by side. A destination
+that does not answer is tried once, and what else waits for it is put off; one that is slow keeps no
+place from the others.
 """
 
 import logging
 import os
 import secrets
 import socket
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 
+from xhmtp_wsgi import counters
 from xhmtp_wsgi.agent import Agent
-from xhmtp_wsgi.discovery import MAX_TARGETS_TRIED, AgentTarget
-from xhmtp_wsgi.errors import (
-    AddressRefused,
-    BadDomain,
-    ConnectionFailed,
-    DNSUnavailable,
-    NoService,
-    Permanent,
-    Transient,
-    XHMTPError,
-)
-from xhmtp_wsgi.network import HTTPAnswer
-from xhmtp_wsgi.protocol.header_block import scan
-from xhmtp_wsgi.protocol.header_values import display
-from xhmtp_wsgi.protocol.message_url import MessageURL
-from xhmtp_wsgi.protocol.notification import encode, header_block_for
+from xhmtp_wsgi.errors import Transient
 from xhmtp_wsgi.protocol.status import State
-from xhmtp_wsgi.routes import inbox_path, message_path
-from xhmtp_wsgi.sender import queue
-from xhmtp_wsgi.sender.queue import Claim, Outcome
-from xhmtp_wsgi.sender.retry import RetrySchedule, Verdict, retry_after, verdict
+from xhmtp_wsgi.sender import destinations, queue
+from xhmtp_wsgi.sender.attempt import INTERNAL_FAILURES, Attempts, Tried
+from xhmtp_wsgi.sender.counting import counted
+from xhmtp_wsgi.sender.destinations import Gate
+from xhmtp_wsgi.sender.queue import Claim, Outcome, Terms
+from xhmtp_wsgi.sender.reporting import report_all
+from xhmtp_wsgi.sender.retry import RetrySchedule
+from xhmtp_wsgi.sender.tidying import tidy
+from xhmtp_wsgi.sender.window import Window
 
 logger = logging.getLogger(__name__)
 
-CLAIMED_AT_ONCE = 50  # entries of one domain
 RECORDED_AT_ONCE = 50  # outcomes in one transaction
 LONGEST_UNRECORDED = 1.0  # seconds
-ANSWER_KEPT = 200  # characters of the other side's words
+SLOW = 1.0  # seconds after which a try keeps no place from others
+MOST_THREADS = 128  # slow ones included
+
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class PassReport:
-    """What one pass did: how many were told, refused for good, given up, put off."""
+    """What one pass did: how many were told, refused for good, given up, put off.
+
+    ``reports``: how many senders were told of that; ``to_mend``: what an operator must see to.
+    """
 
     notified: int = 0
     refused: int = 0
     expired: int = 0
     deferred: int = 0
+    reports: int = 0
+    to_mend: tuple[str, ...] = ()
 
-    def plus(self, outcomes: Iterable[Outcome]) -> "PassReport":
-        """This report with more outcomes counted."""
-        states = [outcome.state for outcome in outcomes]
-        return PassReport(
-            self.notified + states.count(State.NOTIFIED),
-            self.refused + states.count(State.REFUSED),
-            self.expired + states.count(State.EXPIRED),
-            self.deferred + states.count(State.DEFERRED),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Tried:
-    """An outcome, and whether the destination as a whole could not be reached."""
-
-    outcome: Outcome
-    unreachable: bool
+    @property
+    def tried(self) -> int:
+        """All of them."""
+        return self.notified + self.refused + self.expired + self.deferred
 
 
 class Notifier:
     """Works through the queue, one pass at a time."""
 
-    def __init__(self, agent: Agent, stop: Callable[[], bool] = lambda: False) -> None:
-        """``stop``: asked between entries; once it says yes, nothing new is begun."""
+    def __init__(
+        self,
+        agent: Agent,
+        stop: Callable[[], bool] = lambda: False,
+        progress: Progress = lambda done, due: None,
+    ) -> None:
+        """``stop``: asked between entries; once it says yes, nothing new is begun.
+
+        ``progress``: told how many entries are done, and how many were due.
+        """
         self._agent = agent
         self._stop = stop
+        self._progress = progress
         settings = agent.settings
-        self._owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        self._schedule = RetrySchedule(
-            settings.retry_first, settings.retry_longest, settings.give_up_after
+        self._terms = Terms(
+            owner=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
+            lease=settings.lease,
+            schedule=RetrySchedule(
+                settings.retry_first, settings.retry_longest, settings.give_up_after
+            ),
+            delay_report_after=settings.delay_report_after,
         )
 
     def run_pass(self) -> PassReport:
         """Tells everybody who is due, once; what could not be told waits for its next time.
 
+        Then makes the reports that are due, tells of these too, and lets go of what has expired.
         Raises DatabaseUnavailable or StorageFull; what was under way is then tried again later.
         """
-        work = _Pass(self._agent, self._owner, self._schedule, self._stop)
-        return work.run()
+        database, clock = self._agent.database, self._agent.clock
+        begun = clock()
+        previous = counters.read(database).get("last_pass_began_at")
+        with database.transaction() as connection:
+            counters.put(connection, {"last_pass_began_at": begun})
+        ends = self._agent.monotonic() + self._agent.settings.pass_limit
+
+        def over() -> bool:
+            return self._stop() or self._agent.monotonic() >= ends
+
+        work = _Pass(self._agent, self._terms, over, self._progress)
+        work.run()
+        made = report_all(self._agent, self._terms.schedule, over)
+        if made and not over():
+            work.run()
+        tidy(self._agent, now=begun, previous=previous, over=over)
+        with database.transaction() as connection:
+            counters.put(connection, {"last_pass_ended_at": clock()})
+        return work.report(made)
 
 
 class _Pass:
     """The state of one pass."""
 
     def __init__(
-        self, agent: Agent, owner: str, schedule: RetrySchedule, stop: Callable[[], bool]
+        self, agent: Agent, terms: Terms, over: Callable[[], bool], progress: Progress
     ) -> None:
         self._agent = agent
-        self._owner = owner
-        self._schedule = schedule
-        self._ends = agent.monotonic() + agent.settings.pass_limit
-        self._stop = stop
-        self._begun_at = agent.clock()
-        self._waiting: dict[str, deque[tuple[Claim, float]]] = {}
-        self._exhausted: set[str] = set()
-        self._unreachable: set[str] = set()
-        self._under_way: dict[Future[_Tried], str] = {}
-        self._outcomes: list[Outcome] = []
+        self._terms = terms
+        self._over = over
+        self._progress = progress
+        self._attempts = Attempts(agent, terms.schedule, terms.delay_report_after)
+        self._pending: deque[tuple[str, int]] = deque()
+        self._windows: dict[str, Window] = {}
+        self._failed: set[str] = set()
+        self._begun_at: dict[Future[Tried], tuple[str, float]] = {}
+        self._ended: SimpleQueue[Future[Tried]] = SimpleQueue()
+        self._unrecorded: list[Tried] = []
         self._recorded_at = agent.monotonic()
-        self._report = PassReport()
+        self._states: Counter[State] = Counter()
+        self._to_mend: dict[str, None] = {}
+        self._due_by = 0.0
+        self._due = 0
 
-    def run(self) -> PassReport:
-        settings = self._agent.settings
-        with ThreadPoolExecutor(settings.concurrency, "xhmtp-notify") as pool:
+    def report(self, reports: int) -> PassReport:
+        """What was done so far."""
+        return PassReport(
+            self._states[State.NOTIFIED],
+            self._states[State.REFUSED],
+            self._states[State.EXPIRED],
+            self._states[State.DEFERRED],
+            reports,
+            tuple(self._to_mend),
+        )
+
+    def run(self) -> None:
+        """Works on everything that is due now."""
+        self._due_by = self._agent.clock()
+        due = queue.due_domains(self._agent.database, self._due_by, self._terms)
+        self._pending = deque(item for item in due.items() if item[0] not in self._failed)
+        self._due = self._states.total() + sum(due.values())
+        with ThreadPoolExecutor(MOST_THREADS, "xhmtp-notify") as pool:
             try:
                 while True:
                     if not self._over():
                         self._begin(pool)
-                    if not self._under_way:
+                    if not self._begun_at:
                         break
                     self._gather()
             finally:
-                self._give_back(list(self._waiting))
-                for future in self._under_way:
+                self._give_back(self._windows.values())
+                for future in self._begun_at:
                     future.cancel()
         self._record()
-        return self._report
-
-    def _over(self) -> bool:
-        return self._stop() or self._agent.monotonic() >= self._ends
 
     def _begin(self, pool: ThreadPoolExecutor) -> None:
-        """Starts as many tries as there is room for, turn by turn between the domains."""
-        settings = self._agent.settings
-        self._refill()
-        busy = list(self._under_way.values())
+        """Starts as many tries as there is room for, turn by turn between the destinations."""
+        now = self._agent.monotonic()
+        quick = sum(now - begun < SLOW for _, begun in self._begun_at.values())
+        places = min(self._agent.settings.concurrency - quick, MOST_THREADS - len(self._begun_at))
+        if places <= 0:
+            return
+        self._refill(places)
         progress = True
-        while progress and len(busy) < settings.concurrency:
+        while progress and places > 0:
             progress = False
-            for domain, claims in self._waiting.items():
-                room = busy.count(domain) < settings.concurrency_per_destination
-                if not claims or not room or len(busy) >= settings.concurrency:
+            for domain, window in self._windows.items():
+                if places <= 0:
+                    return
+                if not window.has_room:
                     continue
-                claim, until = claims.popleft()
-                if self._agent.monotonic() > until:
+                claim, until = window.claims.popleft()
+                progress = True
+                if now > until:
                     # Its lease may end before the try would: somebody else's turn.
                     continue
-                self._under_way[pool.submit(self._try, claim)] = domain
-                busy.append(domain)
-                progress = True
+                window.under_way += 1
+                future = pool.submit(self._attempts.make, claim)
+                self._begun_at[future] = domain, now
+                future.add_done_callback(self._ended.put)
+                places -= 1
 
-    def _refill(self) -> None:
-        """Claims more where what was claimed has run out."""
-        settings = self._agent.settings
-        if sum(map(len, self._waiting.values())) >= 2 * settings.concurrency:
+    def _refill(self, places: int) -> None:
+        """Claims more where what was claimed has run out, in one transaction."""
+        if sum(window.has_room for window in self._windows.values()) >= places:
             return
-        due = queue.due_domains(self._agent.database, self._begun_at)
-        for domain in due:
-            if domain in self._unreachable or self._waiting.get(domain):
-                continue
-            safe = self._agent.monotonic() + settings.lease - settings.try_deadline
-            claims = queue.claim(
-                self._agent.database,
-                domain,
-                CLAIMED_AT_ONCE,
-                owner=self._owner,
-                now=self._agent.clock(),
-                lease=settings.lease,
-                schedule=self._schedule,
-            )
-            self._waiting[domain] = deque((claim, safe) for claim in claims)
+        settings = self._agent.settings
+        wanted = {
+            domain: window.wants_more
+            for domain, window in self._windows.items()
+            if window.wants_more
+        }
+        while self._pending and sum(wanted.values()) < 2 * settings.concurrency:
+            domain, due = self._pending.popleft()
+            self._windows[domain] = Window(due, settings.concurrency_per_destination)
+            wanted[domain] = self._windows[domain].wants_more
+        if not wanted:
+            return
+        until = self._agent.monotonic() + settings.lease - settings.try_deadline
+        claimed = queue.claim(
+            self._agent.database,
+            wanted,
+            now=self._agent.clock(),
+            due_by=self._due_by,
+            terms=self._terms,
+        )
+        for domain, found in claimed.items():
+            window = self._windows[domain]
+            window.take(found.claims, until)
+            window.was_failing |= found.gate is Gate.PROBE
+        for domain in [name for name, window in self._windows.items() if window.is_done]:
+            del self._windows[domain]
 
     def _gather(self) -> None:
         """Waits for a try to end, and takes in what has ended."""
-        done, _ = wait(self._under_way, timeout=LONGEST_UNRECORDED, return_when=FIRST_COMPLETED)
-        for future in done:
-            domain = self._under_way.pop(future)
-            tried = future.result()
-            self._outcomes.append(tried.outcome)
-            if tried.unreachable:
-                self._unreachable.add(domain)
-                self._give_back([domain])
+        waits = LONGEST_UNRECORDED / 4
+        try:
+            self._take_in(self._ended.get(timeout=waits))
+            while True:
+                self._take_in(self._ended.get_nowait())
+        except Empty:
+            pass
         late = self._agent.monotonic() - self._recorded_at >= LONGEST_UNRECORDED
-        if len(self._outcomes) >= RECORDED_AT_ONCE or late:
+        if len(self._unrecorded) >= RECORDED_AT_ONCE or late:
             self._record()
 
-    def _give_back(self, domains: Iterable[str]) -> None:
-        for domain in domains:
-            claims = [claim for claim, _ in self._waiting.pop(domain, ())]
+    def _take_in(self, future: Future[Tried]) -> None:
+        domain, _ = self._begun_at.pop(future)
+        tried = future.result()
+        self._unrecorded.append(tried)
+        window = self._windows[domain]
+        failed = window.end(tried.effect)
+        if tried.own_fault is not None:
+            self._to_mend[tried.own_fault] = None
+        internal = tried.outcome.claim.internal_failures + 1
+        if tried.outcome.traceback is not None and internal == INTERNAL_FAILURES:
+            claim = tried.outcome.claim
+            self._to_mend[
+                f"set aside after {internal} internal errors: {claim.message} for "
+                f"{claim.recipient}; 'xhmtp status {claim.message}' shows the last one"
+            ] = None
+        if failed:
+            self._fail(domain, window, tried)
+        elif window.was_failing and not window.failed:
+            window.was_failing = False
+            destinations.recover(self._agent.database, domain)
+
+    def _fail(self, domain: str, window: Window, tried: Tried) -> None:
+        """Leaves a destination alone, and notes its failure with everything that waits for it."""
+        database, now = self._agent.database, self._agent.clock()
+        self._failed.add(domain)
+        self._give_back([window])
+        answer = tried.outcome.answer
+        until = destinations.fail(
+            database,
+            domain,
+            now=now,
+            wait=tried.wait,
+            answer=answer,
+            schedule=self._terms.schedule,
+        )
+        put, expired = queue.put_off(
+            database, domain, now=now, until=until, answer=answer, terms=self._terms
+        )
+        self._states[State.DEFERRED] += put
+        self._states[State.EXPIRED] += expired
+        logger.info("%s is left alone for %.0f s: %s", domain, until - now, answer)
+
+    def _give_back(self, windows: Iterable[Window]) -> None:
+        claims: list[Claim] = []
+        for window in windows:
+            claims += [claim for claim, _ in window.claims]
+            window.claims.clear()
+        try:
             queue.release(self._agent.database, claims, self._agent.clock())
+        except Transient as error:
+            # They are free again when their lease ends.
+            logger.warning("entries are not given back: %s", error)
 
     def _record(self) -> None:
-        if self._outcomes:
-            queue.record(self._agent.database, self._outcomes, self._agent.clock())
-            self._report = self._report.plus(self._outcomes)
-            self._outcomes = []
+        if self._unrecorded:
+            outcomes: list[Outcome] = [tried.outcome for tried in self._unrecorded]
+            queue.record(
+                self._agent.database, outcomes, self._agent.clock(), counted(self._unrecorded)
+            )
+            self._states.update(outcome.state for outcome in outcomes)
+            self._unrecorded = []
+            self._progress(self._states.total(), self._due)
         self._recorded_at = self._agent.monotonic()
-
-    def _try(self, claim: Claim) -> _Tried:
-        """One try, from the look-up to the answer; never raises."""
-        try:
-            answer, target = self._notify(claim)
-        except (NoService, BadDomain, AddressRefused) as error:
-            return _Tried(self._outcome(claim, Verdict.REFUSED, None, str(error)), False)
-        except Transient as error:
-            outcome = self._outcome(claim, Verdict.LATER, None, str(error))
-            return _Tried(outcome, isinstance(error, ConnectionFailed))
-        except Exception:
-            # A fault of ours: it must not stop the entries behind this one.
-            logger.exception("a try of %s for %s failed", claim.message, claim.recipient)
-            return _Tried(self._outcome(claim, Verdict.LATER, None, "an internal error"), False)
-        now = self._agent.clock()
-        words = f"{target.host} answered {answer.status}{_words(answer)}"
-        meaning = verdict(answer.status, now - claim.queued_at)
-        outcome = self._outcome(claim, meaning, answer.status, words)
-        asked = retry_after(answer.headers.get("retry-after"), now)
-        if outcome.next_try_at is not None and asked is not None:
-            outcome = replace(outcome, next_try_at=now + asked)
-        return _Tried(outcome, meaning is Verdict.LATER and answer.status in (429, 503))
-
-    def _notify(self, claim: Claim) -> tuple[HTTPAnswer, AgentTarget]:
-        """POSTs the notification to the first of the domain's agents that answers."""
-        domain = claim.recipient.domain
-        discovery = self._agent.discovery
-        targets = discovery.agents(domain)[:MAX_TARGETS_TRIED]
-        path = inbox_path(discovery.prefix(domain), claim.recipient)
-        host, body = self._form(claim)
-        failure: XHMTPError | None = None
-        for target in targets:
-            try:
-                answer = self._agent.network.post(
-                    target,
-                    path,
-                    body,
-                    {"Content-Type": "application/x-www-form-urlencoded"},
-                    source_host=host,
-                )
-            except ConnectionFailed as error:
-                logger.info("%s of %s does not answer: %s", target.host, domain, error)
-                failure = error
-            else:
-                logger.info(
-                    "notified %s of %s at %s: %s",
-                    claim.recipient,
-                    claim.message,
-                    target.host,
-                    answer.status,
-                )
-                return answer, target
-        assert failure is not None  # noqa: S101 - agents() returns at least one target
-        raise failure
-
-    def _form(self, claim: Claim) -> tuple[str, bytes]:
-        """The body of the notification, and the host that our message URL names."""
-        letter = queue.letter(self._agent.database, claim.message)
-        domain = letter.sender.domain
-        try:
-            url = self._agent.url_of(domain)
-            prefix = self._agent.prefixes.of(domain)
-        except Permanent as error:
-            # Our own records are in error: no fault of the recipient, and it can be mended.
-            raise DNSUnavailable(
-                f"where {domain} itself is reached is not known: {error}"
-            ) from error
-        message_url = MessageURL(
-            scheme=url.scheme,
-            host=url.host,
-            port=url.port,
-            recipient=claim.recipient,
-            code=claim.code,
-            path=message_path(prefix, letter.sender, claim.message),
-        )
-        header = header_block_for(
-            scan(letter.header.removesuffix(b"\r\n"), len(letter.header)),
-            size=letter.size,
-            digest=letter.digest,
-            expires=datetime.fromtimestamp(letter.expires_at, UTC),
-            recipient=claim.recipient,
-        )
-        return url.host, encode(message_url, header)
-
-    def _outcome(self, claim: Claim, meaning: Verdict, status: int | None, words: str) -> Outcome:
-        now = self._agent.clock()
-        state, next_try_at = State.DEFERRED, now + self._schedule.wait(claim.tries)
-        if meaning is Verdict.DONE:
-            return Outcome(claim, State.NOTIFIED, status, words, None)
-        if meaning is Verdict.REFUSED:
-            return Outcome(claim, State.REFUSED, status, words, None)
-        if now - claim.queued_at >= self._schedule.give_up_after:
-            return Outcome(claim, State.EXPIRED, status, words, None)
-        return Outcome(claim, state, status, words, next_try_at)
-
-
-def _words(answer: HTTPAnswer) -> str:
-    """What the other side said of it, as one printable line."""
-    if answer.status < 300 or not answer.body:
-        return ""
-    said = display(answer.body.decode("utf-8", "replace"))[:ANSWER_KEPT]
-    return f": {said}" if said else ""

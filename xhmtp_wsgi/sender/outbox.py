@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, or_, select, update
 
 from xhmtp_wsgi.database import Database
 from xhmtp_wsgi.protocol.access_code import hash_code, matches
@@ -45,6 +45,8 @@ class RecipientStatus:
     last_answer: str | None
     notified_at: float | None
     fetched_at: float | None
+    moved_to: str | None
+    traceback: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,39 +84,52 @@ def store(
         earlier = _by_message_id(connection, message.sender, message.message_id)
         if earlier is not None:
             return earlier
-        connection.execute(
-            insert(messages).values(
-                id=message.identifier,
-                sender=str(message.sender),
-                message_id=message.message_id,
-                header=spooled.preamble.header,
-                digest=message.digest,
-                size=message.size,
-                created_at=message.created_at,
-                expires_at=message.expires_at,
-            )
-        )
-        for number, octets in enumerate(spooled.in_pieces(PIECE)):
-            connection.execute(
-                insert(pieces).values(message=message.identifier, number=number, octets=octets)
-            )
-        connection.execute(
-            insert(deliveries),
-            [
-                {
-                    "message": message.identifier,
-                    "recipient": str(recipient.endpoint),
-                    "domain": recipient.endpoint.domain,
-                    "code": recipient.code,
-                    "code_hash": hash_code(recipient.code),
-                    "state": State.QUEUED,
-                    "queued_at": message.created_at,
-                    "next_try_at": message.created_at,
-                }
-                for recipient in recipients
-            ],
-        )
+        add(connection, message, spooled, recipients)
     return message
+
+
+def add(
+    connection: Connection,
+    message: StoredMessage,
+    spooled: SpooledMessage,
+    recipients: Sequence[NewRecipient],
+    *,
+    is_report: bool = False,
+) -> None:
+    """Stores and queues a message within the caller's transaction."""
+    connection.execute(
+        insert(messages).values(
+            id=message.identifier,
+            sender=str(message.sender),
+            message_id=message.message_id,
+            header=spooled.preamble.header,
+            digest=message.digest,
+            size=message.size,
+            created_at=message.created_at,
+            expires_at=message.expires_at,
+            is_report=is_report,
+        )
+    )
+    for number, octets in enumerate(spooled.in_pieces(PIECE)):
+        connection.execute(
+            insert(pieces).values(message=message.identifier, number=number, octets=octets)
+        )
+    connection.execute(
+        insert(deliveries),
+        [
+            {
+                "message": message.identifier,
+                "recipient": str(recipient.endpoint),
+                "domain": recipient.endpoint.domain,
+                "code": recipient.code,
+                "code_hash": hash_code(recipient.code),
+                "state": State.QUEUED,
+                "queued_at": message.created_at,
+                "next_try_at": message.created_at,
+            }
+            for recipient in recipients
+        ],
+    )
 
 
 def find(database: Database, identifier: str) -> StoredMessage | None:
@@ -126,19 +141,22 @@ def find(database: Database, identifier: str) -> StoredMessage | None:
     return None if row is None else _message(row)
 
 
-def opens(database: Database, identifier: str, recipient: str, code: str) -> bool:
-    """Does this code let this recipient, named as notified, fetch this message?
+def opened(database: Database, identifier: str, recipient: str, code: str) -> int | None:
+    """The delivery that this code opens for this recipient, named as notified; None if none.
 
     Takes the same steps whether the message exists or not.
     """
     with database.reading() as connection:
-        stored = connection.execute(
-            select(deliveries.c.code_hash).where(
-                deliveries.c.message == identifier, deliveries.c.recipient == recipient
+        found = connection.execute(
+            select(deliveries.c.id, deliveries.c.code_hash).where(
+                deliveries.c.message == identifier,
+                # Under his own address, or the one that he has moved to.
+                or_(deliveries.c.recipient == recipient, deliveries.c.moved_to == recipient),
             )
-        ).scalar()
-    right = matches(code, stored if stored is not None else bytes(32))
-    return right and stored is not None
+        ).all()
+    if not found:
+        matches(code, bytes(32))
+    return next((row.id for row in found if matches(code, row.code_hash)), None)
 
 
 def octets(database: Database, identifier: str, start: int, stop: int) -> Iterator[bytes]:
@@ -157,27 +175,23 @@ def octets(database: Database, identifier: str, start: int, stop: int) -> Iterat
         yield piece[max(start - offset, 0) : stop - offset]
 
 
-def note_fetched(database: Database, identifier: str, recipient: str, now: float) -> None:
+def note_fetched(database: Database, delivery: int, now: float) -> None:
     """Notes when a recipient fetched a message for the first time."""
     with database.reading() as connection:
-        waiting = connection.execute(
-            select(deliveries.c.id).where(
-                deliveries.c.message == identifier,
-                deliveries.c.recipient == recipient,
-                deliveries.c.fetched_at.is_(None),
-            )
+        fetched_at = connection.execute(
+            select(deliveries.c.fetched_at).where(deliveries.c.id == delivery)
         ).scalar()
-    if waiting is None:
+    if fetched_at is not None:
         return
     with database.transaction() as connection:
         connection.execute(
             update(deliveries)
-            .where(deliveries.c.id == waiting, deliveries.c.fetched_at.is_(None))
+            .where(deliveries.c.id == delivery, deliveries.c.fetched_at.is_(None))
             .values(fetched_at=now)
         )
         connection.execute(
             update(deliveries)
-            .where(deliveries.c.id == waiting, deliveries.c.state == State.NOTIFIED)
+            .where(deliveries.c.id == delivery, deliveries.c.state == State.NOTIFIED)
             .values(state=State.FETCHED)
         )
 
@@ -188,7 +202,7 @@ def withdraw(database: Database, identifier: str, now: float) -> None:
         connection.execute(
             update(messages)
             .where(messages.c.id == identifier, messages.c.withdrawn_at.is_(None))
-            .values(withdrawn_at=now)
+            .values(withdrawn_at=now, emptied_at=now)
         )
         connection.execute(delete(pieces).where(pieces.c.message == identifier))
         kept = (State.REFUSED, State.EXPIRED)
@@ -213,6 +227,8 @@ def statuses(database: Database, identifier: str) -> list[RecipientStatus]:
                 deliveries.c.last_answer,
                 deliveries.c.notified_at,
                 deliveries.c.fetched_at,
+                deliveries.c.moved_to,
+                deliveries.c.traceback,
             )
             .where(deliveries.c.message == identifier)
             .order_by(deliveries.c.id)
@@ -228,6 +244,8 @@ def statuses(database: Database, identifier: str) -> list[RecipientStatus]:
             row.last_answer,
             row.notified_at,
             row.fetched_at,
+            row.moved_to,
+            row.traceback,
         )
         for row in found
     ]

@@ -3,18 +3,37 @@
 An entry is claimed by one statement, which also writes down the try (its number, and when the next
 would be) before anything is sent; so a crash in the middle neither loses an entry nor hammers its
 destination, and no two notifiers ever work on the same one. A lease that has run out frees it.
+
+A time that lies further ahead than any wait can reach was written by a clock that has been set back
+since: such an entry is due, and such a lease is over.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    case,
+    func,
+    or_,
+    select,
+    update,
+)
 
+from xhmtp_wsgi import counters
 from xhmtp_wsgi.database import Database
 from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.protocol.status import State
-from xhmtp_wsgi.sender.retry import RetrySchedule
+from xhmtp_wsgi.sender.destinations import Gate, gates, probe_begins
+from xhmtp_wsgi.sender.failure_notice import Kind
+from xhmtp_wsgi.sender.retry import FEWEST_TRIES, LONGEST_RETRY_AFTER, RetrySchedule
 from xhmtp_wsgi.sender.tables import deliveries, messages
+
+PUT_OFF_AT_ONCE = 1000  # entries of a destination in one transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +46,9 @@ class Claim:
     code: str = field(repr=False)
     tries: int
     queued_at: float
+    unverified_since: float | None = None
+    delay_told: bool = False
+    internal_failures: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,96 +60,125 @@ class Outcome:
     status: int | None
     answer: str
     next_try_at: float | None
+    moved_to: str | None = None
+    unverified_since: float | None = None
+    traceback: str | None = None
+    report: Kind | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """An entry as `xhmtp queue list` shows it."""
+class Terms:
+    """On which terms entries are claimed. ``lease`` is in seconds, ``owner`` names the notifier."""
 
-    message: str
-    sender: str
-    recipient: str
-    state: State
-    queued_at: float
-    tries: int
-    next_try_at: float
-    last_answer: str | None
+    owner: str
+    lease: float
+    schedule: RetrySchedule
+    delay_report_after: float
 
 
-def due_domains(database: Database, now: float) -> list[str]:
-    """The domains for which an entry is due, those that wait longest first."""
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What was claimed of a destination; ``gate`` tells how it stood with it before."""
+
+    claims: tuple[Claim, ...]
+    gate: Gate
+
+
+def due_domains(database: Database, now: float, terms: Terms) -> dict[str, int]:
+    """The domains for which entries are due, those that wait longest first, and how many are."""
     with database.reading() as connection:
         found = connection.execute(
-            select(deliveries.c.domain)
-            .where(_is_due(now))
+            select(deliveries.c.domain, func.count().label("entries"))
+            .where(_is_due(now, terms))
             .group_by(deliveries.c.domain)
             .order_by(func.min(deliveries.c.next_try_at))
-        )
-        return list(found.scalars())
+        ).all()
+    return {row.domain: row.entries for row in found}
 
 
 def claim(
-    database: Database,
-    domain: str,
-    limit: int,
-    *,
-    owner: str,
-    now: float,
-    lease: float,
-    schedule: RetrySchedule,
-) -> list[Claim]:
-    """Claims at most ``limit`` due entries of a domain, for ``lease`` seconds.
+    database: Database, wanted: Mapping[str, int], *, now: float, due_by: float, terms: Terms
+) -> dict[str, Claimed]:
+    """Claims at most so many entries of each domain that were due at ``due_by``.
 
-    The try is counted, and the next one set, in the same transaction.
+    The tries are counted, and the next ones set, in the same transaction. Of a destination that
+    failed and is to be tried again now, one entry is claimed, by one notifier alone; of one whose
+    time has not come, none.
     """
+    with database.transaction() as connection:
+        standing = gates(connection, list(wanted), now, _horizon(terms.schedule))
+        found = {}
+        for domain in sorted(wanted):
+            gate = standing.get(domain, Gate.OPEN)
+            claims: tuple[Claim, ...] = ()
+            if gate is Gate.OPEN:
+                claims = _claim(connection, domain, wanted[domain], now, due_by, terms)
+            elif gate is Gate.PROBE and probe_begins(connection, domain, now, terms.schedule):
+                claims = _claim(connection, domain, 1, now, due_by, terms)
+            found[domain] = Claimed(claims, gate)
+    return found
+
+
+def _claim(
+    connection: Connection, domain: str, limit: int, now: float, due_by: float, terms: Terms
+) -> tuple[Claim, ...]:
     due = (
         select(deliveries.c.id)
-        .where(deliveries.c.domain == domain, _is_due(now))
-        .order_by(deliveries.c.next_try_at)
+        .where(deliveries.c.domain == domain, _is_due(due_by, terms, leases_at=now))
+        .order_by(deliveries.c.next_try_at, deliveries.c.id)
         .limit(limit)
     )
-    if not database.is_sqlite:
+    if connection.dialect.name != "sqlite":
         # SQLite's writer lock serves the same end, and SQLAlchemy drops the clause there.
         due = due.with_for_update(skip_locked=True)
-    with database.transaction() as connection:
-        found = connection.execute(
-            update(deliveries)
-            .where(deliveries.c.id.in_(due))
-            .values(
-                lease_owner=owner,
-                lease_until=now + lease,
-                tries=deliveries.c.tries + 1,
-                last_try_at=now,
-            )
-            .returning(
-                deliveries.c.id,
-                deliveries.c.message,
-                deliveries.c.recipient,
-                deliveries.c.code,
-                deliveries.c.tries,
-                deliveries.c.queued_at,
-            )
-        ).all()
-        claims = [
-            Claim(
-                row.id,
-                row.message,
-                Endpoint.parse(row.recipient),
-                row.code,
-                row.tries,
-                row.queued_at,
-            )
-            for row in found
-        ]
-        _set_next_tries(connection, claims, now, schedule)
-    return claims
+    found = connection.execute(
+        update(deliveries)
+        .where(deliveries.c.id.in_(due))
+        .values(
+            lease_owner=terms.owner,
+            lease_until=now + terms.lease,
+            tries=deliveries.c.tries + 1,
+            last_try_at=now,
+            next_try_at=_next_try(now, terms.schedule),
+        )
+        .returning(
+            deliveries.c.id,
+            deliveries.c.message,
+            deliveries.c.recipient,
+            deliveries.c.code,
+            deliveries.c.tries,
+            deliveries.c.queued_at,
+            deliveries.c.unverified_since,
+            deliveries.c.delay_told_at,
+            deliveries.c.internal_failures,
+        )
+    ).all()
+    return tuple(
+        Claim(
+            row.id,
+            row.message,
+            Endpoint.parse(row.recipient),
+            row.code,
+            row.tries,
+            row.queued_at,
+            row.unverified_since,
+            row.delay_told_at is not None,
+            row.internal_failures,
+        )
+        for row in sorted(found, key=lambda row: row.id)
+    )
 
 
-def record(database: Database, outcomes: Sequence[Outcome], now: float) -> None:
+def record(
+    database: Database,
+    outcomes: Sequence[Outcome],
+    now: float,
+    counted: Mapping[str, float] | None = None,
+) -> None:
     """Writes down what became of tries, in one transaction, and ends their leases.
 
     A recipient who was told, or never will be, loses the plain access code: its hash is enough.
-    An entry withdrawn in the meantime stays so.
+    An entry withdrawn in the meantime stays so. ``counted``: added to the counters.
     """
     finished = [outcome for outcome in outcomes if outcome.next_try_at is None]
     with database.transaction() as connection:
@@ -143,6 +194,11 @@ def record(database: Database, outcomes: Sequence[Outcome], now: float) -> None:
                     last_answer=bindparam("b_answer"),
                     next_try_at=bindparam("b_next"),
                     notified_at=bindparam("b_notified"),
+                    moved_to=func.coalesce(bindparam("b_moved"), deliveries.c.moved_to),
+                    unverified_since=bindparam("b_unverified"),
+                    internal_failures=bindparam("b_internal"),
+                    traceback=bindparam("b_traceback"),
+                    report_due=func.coalesce(bindparam("b_report"), deliveries.c.report_due),
                     lease_owner=None,
                     lease_until=None,
                     **extra,
@@ -157,6 +213,7 @@ def record(database: Database, outcomes: Sequence[Outcome], now: float) -> None:
                 .where(deliveries.c.id.in_(told), deliveries.c.fetched_at.is_not(None))
                 .values(state=State.FETCHED)
             )
+        counters.add(connection, counted or {})
 
 
 def release(database: Database, claims: Sequence[Claim], now: float) -> None:
@@ -175,6 +232,65 @@ def release(database: Database, claims: Sequence[Claim], now: float) -> None:
             ),
             [{"b_id": claim.id} for claim in claims],
         )
+
+
+def put_off(
+    database: Database, domain: str, *, now: float, until: float, answer: str, terms: Terms
+) -> tuple[int, int]:
+    """Notes a destination's failure with each of its entries that is due, in bounded steps.
+
+    It counts as a try of each: none need be made. Returns how many are put off, and how many given
+    up because their time was over.
+    """
+    put, expired = 0, 0
+    over = now - terms.schedule.give_up_after
+    due = and_(deliveries.c.domain == domain, _is_due(now, terms))
+    tried = {
+        "tries": deliveries.c.tries + 1,
+        "last_try_at": now,
+        "last_status": None,
+        "last_answer": answer,
+        "lease_owner": None,
+        "lease_until": None,
+    }
+    ends = and_(due, deliveries.c.queued_at <= over, deliveries.c.tries >= FEWEST_TRIES - 1)
+    given_up = {
+        **tried,
+        "state": State.EXPIRED,
+        "next_try_at": None,
+        "code": None,
+        "report_due": Kind.FAILED,
+    }
+    late = and_(
+        deliveries.c.queued_at <= now - terms.delay_report_after,
+        deliveries.c.delay_told_at.is_(None),
+    )
+    waits = {
+        **tried,
+        "state": State.DEFERRED,
+        "next_try_at": until,
+        "report_due": case((late, Kind.DELAYED), else_=deliveries.c.report_due),
+    }
+    for which, values in ((ends, given_up), (due, waits)):
+        while True:
+            chosen = select(deliveries.c.id).where(which).limit(PUT_OFF_AT_ONCE)
+            if not database.is_sqlite:
+                chosen = chosen.with_for_update(skip_locked=True)
+            changed = _update(database, chosen, values)
+            expired, put = (
+                (expired + changed, put) if values is given_up else (expired, put + changed)
+            )
+            if changed < PUT_OFF_AT_ONCE:
+                break
+    return put, expired
+
+
+def _update(database: Database, chosen: Select[tuple[int]], values: Mapping[str, object]) -> int:
+    with database.transaction() as connection:
+        changed = connection.execute(
+            update(deliveries).where(deliveries.c.id.in_(chosen)).values(**values)
+        )
+        return int(changed.rowcount)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,57 +319,52 @@ def letter(database: Database, identifier: str) -> Letter:
     return Letter(Endpoint.parse(row.sender), row.header, row.size, row.digest, row.expires_at)
 
 
-def waiting(database: Database, limit: int) -> list[Waiting]:
-    """The queue, those first that are due first."""
-    with database.reading() as connection:
-        found = connection.execute(
-            select(deliveries, messages.c.sender)
-            .join(messages)
-            .where(deliveries.c.next_try_at.is_not(None))
-            .order_by(deliveries.c.next_try_at, deliveries.c.id)
-            .limit(limit)
-        ).all()
-    return [
-        Waiting(
-            row.message,
-            row.sender,
-            row.recipient,
-            State(row.state),
-            row.queued_at,
-            row.tries,
-            row.next_try_at,
-            row.last_answer,
+def note_move(database: Database, claim: Claim, recipient: Endpoint) -> None:
+    """Notes where an inbox has moved to, before its new place is told: the code opens there."""
+    with database.transaction() as connection:
+        connection.execute(
+            update(deliveries).where(deliveries.c.id == claim.id).values(moved_to=str(recipient))
         )
-        for row in found
-    ]
 
 
-def _is_due(now: float) -> ColumnElement[bool]:
+def _is_due(due_by: float, terms: Terms, leases_at: float | None = None) -> ColumnElement[bool]:
+    leases_at = due_by if leases_at is None else leases_at
     return and_(
-        deliveries.c.next_try_at <= now,
-        or_(deliveries.c.lease_until.is_(None), deliveries.c.lease_until <= now),
+        or_(
+            deliveries.c.next_try_at <= due_by,
+            deliveries.c.next_try_at > due_by + _horizon(terms.schedule),
+        ),
+        or_(
+            deliveries.c.lease_until.is_(None),
+            deliveries.c.lease_until <= leases_at,
+            deliveries.c.lease_until > leases_at + 2 * terms.lease,
+        ),
     )
 
 
-def _set_next_tries(
-    connection: Connection, claims: Sequence[Claim], now: float, schedule: RetrySchedule
-) -> None:
-    if not claims:
-        return
-    connection.execute(
-        update(deliveries)
-        .where(deliveries.c.id == bindparam("b_id"))
-        .values(next_try_at=bindparam("b_next")),
-        [{"b_id": claim.id, "b_next": now + schedule.wait(claim.tries)} for claim in claims],
-    )
+def _horizon(schedule: RetrySchedule) -> float:
+    """More seconds than any wait has."""
+    return 2 * max(schedule.longest, LONGEST_RETRY_AFTER) + schedule.give_up_after
+
+
+def _next_try(now: float, schedule: RetrySchedule) -> ColumnElement[float]:
+    """When the try after the one that begins now would be, by how many were before."""
+    waits = {before: now + schedule.wait(before + 1) for before in range(schedule.doublings)}
+    return case(waits, value=deliveries.c.tries, else_=now + schedule.wait(schedule.doublings + 1))
 
 
 def _bound(outcome: Outcome, now: float) -> dict[str, object]:
+    claim = outcome.claim
     return {
-        "b_id": outcome.claim.id,
+        "b_id": claim.id,
         "b_state": outcome.state,
         "b_status": outcome.status,
         "b_answer": outcome.answer,
         "b_next": outcome.next_try_at,
         "b_notified": now if outcome.state == State.NOTIFIED else None,
+        "b_moved": outcome.moved_to,
+        "b_unverified": outcome.unverified_since,
+        "b_internal": claim.internal_failures + 1 if outcome.traceback else 0,
+        "b_traceback": outcome.traceback,
+        "b_report": outcome.report,
     }

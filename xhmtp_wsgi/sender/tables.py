@@ -3,11 +3,12 @@
 A message's octets are kept in pieces, in the database itself: why, and what was measured, stands in
 docs/architecture.md. A delivery is one recipient of one message; as long as he has not been told,
 ``next_try_at`` says when he is due and ``code`` holds his access code, afterwards only its hash is
-kept (docs/protocol.md, sections 4 and 10).
+kept (docs/protocol.md, sections 4 and 10). A destination has a row as long as its agents fail.
 """
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Double,
     ForeignKey,
@@ -17,6 +18,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 
@@ -36,6 +38,10 @@ messages = Table(
     Column("created_at", Double, nullable=False, index=True),
     Column("expires_at", Double, nullable=False, index=True),
     Column("withdrawn_at", Double),
+    # When its octets were let go; its row, which tells what became of it, is kept for longer.
+    Column("emptied_at", Double),
+    # A report of ours: nobody is told what becomes of that (RFC 3464, section 2.1).
+    Column("is_report", Boolean, nullable=False, server_default=false()),
     UniqueConstraint("sender", "message_id"),
 )
 
@@ -68,7 +74,22 @@ deliveries = Table(
     Column("lease_until", Double),
     Column("notified_at", Double),
     Column("fetched_at", Double),
+    # Where the recipient's agent said that his inbox has moved to (308).
+    Column("moved_to", Text),
+    # Since when he answers 401.
+    Column("unverified_since", Double),
+    Column("internal_failures", Integer, nullable=False, server_default="0"),
+    Column("traceback", Text),
+    Column("delay_told_at", Double),
+    # What the sender is still to be told of it; one of failure_notice.Kind.
+    Column("report_due", Text),
     UniqueConstraint("message", "recipient"),
+    Index(
+        "ix_delivery_report_due",
+        "message",
+        sqlite_where=text("report_due IS NOT NULL"),
+        postgresql_where=text("report_due IS NOT NULL"),
+    ),
     Index(
         "ix_delivery_due",
         "domain",
@@ -76,4 +97,14 @@ deliveries = Table(
         sqlite_where=text("next_try_at IS NOT NULL"),
         postgresql_where=text("next_try_at IS NOT NULL"),
     ),
+)
+
+destinations = Table(
+    "destination",
+    metadata,
+    Column("domain", Text, primary_key=True),
+    Column("failures", Integer, nullable=False),
+    Column("failing_since", Double, nullable=False),
+    Column("next_try_at", Double, nullable=False),
+    Column("last_answer", Text, nullable=False),
 )
