@@ -7,6 +7,7 @@ question. It goes into alice's own inbox and nowhere else (docs/protocol.md, sec
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.charset import QP, Charset
 from email.header import Header
 from email.message import Message
 from email.mime.base import MIMEBase
@@ -18,6 +19,9 @@ from enum import StrEnum
 
 from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.protocol.header_values import display
+
+_READABLE = Charset("utf-8")
+_READABLE.body_encoding = QP  # and not base64, which people who look at the source cannot read
 
 LISTED = 20  # recipients that the words for people name
 LOCAL = "postmaster"
@@ -68,7 +72,9 @@ def compose(subject: Subject, fates: Sequence[Fate], now: float) -> bytes:
     if original is not None:
         report["In-Reply-To"] = original
         report["References"] = original
-    report.attach(MIMEText(_words(subject, fates), "plain", "utf-8"))
+    words = MIMEText("", "plain")
+    words.set_payload(_words(subject, fates), _READABLE)
+    report.attach(words)
     report.attach(_status(subject, fates))
     header = MIMEBase("text", "rfc822-headers")
     header.set_payload(subject.header.decode("ascii", "replace").replace("\r\n", "\n").strip("\n"))

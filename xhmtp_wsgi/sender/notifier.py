@@ -26,7 +26,7 @@ from xhmtp_wsgi.sender.destinations import Gate
 from xhmtp_wsgi.sender.queue import Claim, Outcome, Terms
 from xhmtp_wsgi.sender.reporting import report_all
 from xhmtp_wsgi.sender.retry import RetrySchedule
-from xhmtp_wsgi.sender.tidying import tidy
+from xhmtp_wsgi.sender.tidying import JUMPED, clock_jumped, tidy
 from xhmtp_wsgi.sender.window import Window
 
 logger = logging.getLogger(__name__)
@@ -93,9 +93,10 @@ class Notifier:
         """
         database, clock = self._agent.database, self._agent.clock
         begun = clock()
-        previous = counters.read(database).get("last_pass_began_at")
+        jumped = clock_jumped(begun, counters.read(database).get("last_pass_began_at"))
         with database.transaction() as connection:
-            counters.put(connection, {"last_pass_began_at": begun})
+            told = {"last_pass_began_at": begun}
+            counters.put(connection, {**told, JUMPED: begun} if jumped else told)
         ends = self._agent.monotonic() + self._agent.settings.pass_limit
 
         def over() -> bool:
@@ -106,10 +107,10 @@ class Notifier:
         made = report_all(self._agent, self._terms.schedule, over)
         if made and not over():
             work.run()
-        tidy(self._agent, now=begun, previous=previous, over=over)
+        tidy(self._agent, begun, over)
         with database.transaction() as connection:
             counters.put(connection, {"last_pass_ended_at": clock()})
-        return work.report(made)
+        return work.report(made, (jumped,) if jumped else ())
 
 
 class _Pass:
@@ -135,7 +136,7 @@ class _Pass:
         self._due_by = 0.0
         self._due = 0
 
-    def report(self, reports: int) -> PassReport:
+    def report(self, reports: int, to_mend: tuple[str, ...]) -> PassReport:
         """What was done so far."""
         return PassReport(
             self._states[State.NOTIFIED],
@@ -143,7 +144,7 @@ class _Pass:
             self._states[State.EXPIRED],
             self._states[State.DEFERRED],
             reports,
-            tuple(self._to_mend),
+            (*to_mend, *self._to_mend),
         )
 
     def run(self) -> None:

@@ -1,34 +1,43 @@
 """Tidying: messages past their Expires go, in bounded steps; what became of them stays for longer.
 
 A clock that jumped must not empty the outbox: where the last pass lies more than GAP in the past,
-or in the future, this one lets nothing go, and the next one, if the clock still says so, does.
+or in the future, nothing is let go for a day, and the operator is told.
 """
 
-import logging
 from collections.abc import Callable
 
 from sqlalchemy import and_, delete, select, update
 
+from xhmtp_wsgi import counters
 from xhmtp_wsgi.agent import Agent
 from xhmtp_wsgi.database import Database
 from xhmtp_wsgi.protocol.status import WAITING, State
 from xhmtp_wsgi.sender.failure_notice import Kind
 from xhmtp_wsgi.sender.tables import deliveries, messages, pieces
 
-logger = logging.getLogger(__name__)
-
-GAP = 3600.0  # seconds between two passes above which the clock is not trusted at once
+GAP = 2 * 86400.0  # seconds between two passes above which the clock may have jumped
+SET_BACK = 60.0  # seconds by which hosts that share a database may differ
+HELD_FOR = 86400.0  # seconds for which nothing is let go then
+JUMPED = "clock_jumped_at"
 PIECES_AT_ONCE = 64  # 16 MiB of octets in one transaction
 MESSAGES_AT_ONCE = 100
 
 
-def tidy(agent: Agent, *, now: float, previous: float | None, over: Callable[[], bool]) -> None:
-    """Lets go of what has expired. ``previous``: when the pass before this one began."""
-    if previous is None or not 0 <= now - previous <= GAP:
-        if previous is not None:
-            logger.info("nothing is tidied: the last pass was %.0f s ago", now - previous)
-        return
+def clock_jumped(now: float, previous: float | None) -> str | None:
+    """What to tell the operator where the pass before this one lies too far away; else None."""
+    if previous is None or -SET_BACK <= now - previous <= GAP:
+        return None
+    days = abs(now - previous) / 86400
+    where = f"{days:.1f} days ago" if now > previous else f"{days:.1f} days ahead"
+    return f"the last pass was {where} by this clock; nothing expires for a day: is it right?"
+
+
+def tidy(agent: Agent, now: float, over: Callable[[], bool]) -> None:
+    """Lets go of what has expired, unless the clock jumped less than a day ago."""
     database = agent.database
+    jumped = counters.read(database).get(JUMPED)
+    if jumped is not None and -SET_BACK <= now - jumped < HELD_FOR:
+        return
     while not over() and (emptied := _expired(database, now)):
         for identifier in emptied:
             _empty(database, identifier, now, over)
