@@ -12,8 +12,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from xhmtp_wsgi import Settings
+from xhmtp_wsgi.agent import Agent, make_agent
 
 BIN = Path(sys.executable).parent
 PREFIX = "xhmtp"
@@ -137,6 +141,7 @@ class AgentServer:
     options: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
     extra_settings: str = ""
+    more_domains: tuple[str, ...] = ()
     port: int = 0
     process: subprocess.Popen[bytes] | None = None
 
@@ -149,7 +154,7 @@ class AgentServer:
             f'resolver = ["127.0.0.1:{self.dns_port}"]\n'
             'allow_networks = ["127.0.0.0/8"]\n'
             f"{self.extra_settings}\n"
-            f'[domain."{self.domain}"]\n'
+            + "".join(f'[domain."{name}"]\n' for name in (self.domain, *self.more_domains))
         )
 
     @property
@@ -175,6 +180,35 @@ class AgentServer:
             f'_prefix._xhmtp TXT "{PREFIX}"',
             f"server A {self.address}",
         ]
+
+    def records(self) -> str:
+        """What its domains publish, whole lines for a NameServer."""
+        lines = [f"{self.host}. 60 A {self.address}"]
+        for name in (self.domain, *self.more_domains):
+            lines.append(f"_xhmtp._tcp.{name}. 60 SRV 0 0 {self.port} {self.host}.")
+            lines.append(f'_prefix._xhmtp.{name}. 60 TXT "{PREFIX}"')
+        return "\n".join(lines) + "\n"
+
+    def agent(self) -> Agent:
+        """An agent in this process, on the same database."""
+        return make_agent(Settings.load(self.settings))
+
+    def workers(self) -> list[int]:
+        """The processes of gunicorn's workers."""
+        assert self.process is not None
+        parent = self.process.pid
+        return [
+            int(child)
+            for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        ]
+
+    def popen(self, program: str, *arguments: str, **options: Any) -> "subprocess.Popen[bytes]":
+        """Starts one of our commands with this agent's settings."""
+        return subprocess.Popen(
+            [str(BIN / program), "--config", str(self.settings), *arguments],
+            stdin=subprocess.DEVNULL,
+            **options,
+        )
 
     def start(self) -> None:
         """Starts it, and waits until it answers."""

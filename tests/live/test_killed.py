@@ -1,0 +1,168 @@
+"""kill -9 at random moments, of the notifier and of both web servers: none lost, none twice."""
+
+import hashlib
+import http.client
+import os
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from demonstration.name_server import NameServer
+from tests.live.delivery import fill, name_server, sender, states, told, waiting
+from tests.live.servers import PREFIX, AgentServer, running, until
+from tests.world import basic
+from xhmtp_wsgi.agent import Agent
+from xhmtp_wsgi.protocol.endpoint import Endpoint
+from xhmtp_wsgi.sender.tables import deliveries, messages, pieces
+
+pytestmark = [pytest.mark.live]
+
+DOMAINS = tuple(f"b{number}.example" for number in range(1, 6))
+READERS = [f"{name}@{domain}" for domain in DOMAINS for name in ("ann", "bob")]
+# Short, so that what a killed notifier held is soon free again.
+SETTINGS = "lease = 2\ntry_deadline = 1\nretry_first = 0.5\nretry_longest = 1\n"
+KILLS = 50
+
+
+@dataclass
+class Ends:
+    """Both ends of the wire."""
+
+    a: AgentServer
+    b: AgentServer
+    sending: Agent
+    receiving: Agent
+
+    def delivered(self) -> bool:
+        """Works on until nobody waits; was that so?"""
+        self.a.must("xhmtp-notify")
+        return waiting(self.sending) == 0
+
+
+@pytest.fixture
+def ends(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Ends]:
+    with name_server() as dns:
+        yield from _ends(tmp_path, dns, SETTINGS + getattr(request, "param", ""))
+
+
+def _ends(directory: Path, dns: NameServer, settings: str) -> Iterator[Ends]:
+    a = sender(directory, dns.port, settings)
+    a.options = ("--workers", "2", "--threads", "4")
+    b = AgentServer(
+        DOMAINS[0], "127.0.0.2", directory / "b", dns.port,
+        more_domains=DOMAINS[1:], options=("--workers", "2", "--threads", "4"),
+    )  # fmt: skip
+    dns.set_zone(a.records() + b.records())
+    receiving = b.agent()
+    for reader in READERS:
+        receiving.accounts.add(Endpoint.parse(reader), None)
+    with running(b):
+        yield Ends(a, b, a.agent(), receiving)
+
+
+@pytest.mark.parametrize("ends", ["concurrency = 1"], indirect=True, ids=["slowly"])
+def test_a_notifier_killed_again_and_again_tells_everybody_once(ends: Ends):
+    chance = random.Random()
+    identifiers = fill(ends.sending, READERS, 200)
+    at_work = 0
+    for _ in range(KILLS):
+        notifier = ends.a.popen("xhmtp-notify", "--loop", "0.1")
+        time.sleep(chance.uniform(0.4, 0.8))
+        before = states(ends.sending).get("notified", 0)
+        notifier.kill()
+        notifier.wait()
+        at_work += 0 < before < 2000
+    assert at_work >= KILLS / 2, f"only {at_work} kills fell into the work"
+    until(ends.delivered, "everybody is told", 60)
+    assert states(ends.sending) == {"notified": 2000}
+    for reader in READERS:
+        assert Counter(told(ends.receiving, reader)) == Counter(identifiers)
+
+
+def test_web_servers_killed_at_both_ends_lose_nothing_that_was_answered(ends: Ends):
+    chance = random.Random()
+    accepted: list[str] = []
+    ended = threading.Event()
+
+    def inject() -> None:
+        number = 0
+        while not ended.is_set():
+            number += 1
+            with suppress(OSError, http.client.HTTPException):
+                accepted.append(_inject(ends.a, f"{threading.get_ident()}.{number}"))
+
+    def kill() -> None:
+        while not ended.wait(chance.uniform(0.2, 1.0)):
+            for server in (ends.a, ends.b):
+                with suppress(OSError, IndexError):
+                    os.kill(chance.choice(server.workers()), signal.SIGKILL)
+
+    with running(ends.a):
+        notifier = ends.a.popen("xhmtp-notify", "--loop", "0.1")
+        threads = [threading.Thread(target=work) for work in (inject, inject, kill)]
+        for thread in threads:
+            thread.start()
+        try:
+            until(lambda: len(accepted) >= 300, "300 injections are answered", 90)
+        finally:
+            ended.set()
+            for thread in threads:
+                thread.join()
+            notifier.kill()
+            notifier.wait()
+    until(ends.delivered, "everybody is told", 60)
+    stored = _stored_whole(ends.sending)
+    assert set(accepted) <= stored, "each that was answered is there"
+    for reader in READERS:
+        assert Counter(told(ends.receiving, reader)) == Counter(stored)
+
+
+def _inject(a: AgentServer, name: str) -> str:
+    """One injection; the message's ID if 201 came back. Raises OSError if the connection ended."""
+    message = (
+        f"From: alice@a.example\r\nTo: {', '.join(READERS[:5])},\r\n {', '.join(READERS[5:])}\r\n"
+        f"Message-ID: <{name}@a.example>\r\n\r\n{'x' * 5000}"
+    )
+    connection = http.client.HTTPConnection(a.address, a.port, timeout=10)
+    try:
+        headers = {
+            "Content-Type": "message/rfc822",
+            "Authorization": basic("alice@a.example", "wonderland"),
+        }
+        connection.request("POST", f"/{PREFIX}/alice/", message.encode(), headers)
+        answer = connection.getresponse()
+        answer.read()
+    finally:
+        connection.close()
+    if answer.status != 201:
+        raise OSError(answer.status)
+    return str(answer.headers["Location"]).rpartition("/")[2]
+
+
+def _stored_whole(agent: Agent) -> set[str]:
+    """The IDs of all messages in the outbox, each of which must be whole."""
+    with agent.database.reading() as connection:
+        found = connection.execute(select(messages).where(~messages.c.is_report)).all()
+        for row in found:
+            octets = b"".join(
+                connection.execute(
+                    select(pieces.c.octets)
+                    .where(pieces.c.message == row.id)
+                    .order_by(pieces.c.number)
+                ).scalars()
+            )
+            assert hashlib.sha256(octets).digest() == row.digest
+            recipients = connection.execute(
+                select(deliveries.c.recipient).where(deliveries.c.message == row.id)
+            ).scalars()
+            assert sorted(recipients) == sorted(READERS)
+    return {row.id for row in found}
