@@ -261,9 +261,10 @@ class _Pass:
 
     def _fail(self, domain: str, window: Window, tried: Tried) -> None:
         """Leaves a destination alone, and notes its failure with everything that waits for it."""
-        database, now = self._agent.database, self._agent.clock()
         self._failed.add(domain)
         self._give_back([window])
+        # After they are given back, so that they count among those that are due.
+        database, now = self._agent.database, self._agent.clock()
         answer = tried.outcome.answer
         until = destinations.fail(
             database,
