@@ -85,11 +85,11 @@ def test_a_destination_that_failed_is_left_alone_until_its_time(world: World):
 def test_the_waits_of_a_destination_grow(world: World):
     numbered(world, 5)
     world.network.hosts[HOST] = ConnectionFailed("down")
-    for _ in range(2 * 24 * 60):
+    for _ in range(2 * 24 * 6):
         world.notify()
-        world.clock.now += 60
-    # 60 s doubled to 4 h: eight tries in the first 4 h 15 min, then one each 4 h.
-    assert 16 <= tries(world) <= 22
+        world.clock.now += 600
+    # 60 s doubled to 4 h, a pass each ten minutes: six tries in the first 3 h, then one each 4 h.
+    assert 14 <= tries(world) <= 20
 
 
 def test_several_notifiers_make_one_try_of_a_failing_destination(world: World):
@@ -469,11 +469,10 @@ def test_a_jump_of_the_clock_does_not_empty_the_outbox(world: World):
     world.inject()
     world.notify()
     world.clock.now += 365 * DAY
-    assert "is it right?" in world.notify().to_mend[0]
+    assert "365.0 days ago" in world.notify().to_mend[0]
     passing(world, 20 * HOUR)
     assert octets_kept(world) == 1
     world.clock.now -= 365 * DAY
-    assert "is it right?" in world.notify().to_mend[0]
     assert world.notify().to_mend == ()
     assert octets_kept(world) == 1
 

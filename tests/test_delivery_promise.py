@@ -100,6 +100,7 @@ class Promise(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.everything_ends()
+        self.c.agent.counters.write()
         self.c.agent.database.close()
         self.context.__exit__(None, None, None)
         shutil.rmtree(self.directory)

@@ -119,7 +119,7 @@ def test_retry_after_sets_the_next_try(world: World):
     world.network.hosts[HOST] = answered(503, **{"retry-after": "7200"})
     world.notify()
     next_try = datetime.fromisoformat(str(status(world, location)["next-try"])).timestamp()
-    assert next_try == world.clock.now + 7200
+    assert 0 <= next_try - (world.clock.now + 7200) <= 1
 
 
 def test_after_five_days_a_message_is_expired(world: World):

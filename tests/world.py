@@ -180,5 +180,6 @@ def make_world(directory: Path, database_url: str) -> Iterator[World]:
     try:
         yield made
     finally:
-        a.database.close()
-        b.database.close()
+        for one in (a, b):
+            one.counters.write()
+            one.database.close()

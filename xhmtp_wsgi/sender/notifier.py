@@ -12,7 +12,7 @@ import socket
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 
 from xhmtp_wsgi import counters
@@ -241,9 +241,13 @@ class _Pass:
     def _take_in(self, future: Future[Tried]) -> None:
         domain, _ = self._begun_at.pop(future)
         tried = future.result()
-        self._unrecorded.append(tried)
         window = self._windows[domain]
-        failed = window.end(tried.effect)
+        if window.end(tried.effect):
+            tried = self._fail(domain, window, tried)
+        elif window.was_failing and not window.failed:
+            window.was_failing = False
+            destinations.recover(self._agent.database, domain)
+        self._unrecorded.append(tried)
         if tried.own_fault is not None:
             self._to_mend[tried.own_fault] = None
         internal = tried.outcome.claim.internal_failures + 1
@@ -253,14 +257,12 @@ class _Pass:
                 f"set aside after {internal} internal errors: {claim.message} for "
                 f"{claim.recipient}; 'xhmtp status {claim.message}' shows the last one"
             ] = None
-        if failed:
-            self._fail(domain, window, tried)
-        elif window.was_failing and not window.failed:
-            window.was_failing = False
-            destinations.recover(self._agent.database, domain)
 
-    def _fail(self, domain: str, window: Window, tried: Tried) -> None:
-        """Leaves a destination alone, and notes its failure with everything that waits for it."""
+    def _fail(self, domain: str, window: Window, tried: Tried) -> Tried:
+        """Leaves a destination alone, and notes its failure with everything that waits for it.
+
+        Next time another entry than this one shall try it, in case that the fault is this one's.
+        """
         self._failed.add(domain)
         self._give_back([window])
         # After they are given back, so that they count among those that are due.
@@ -280,6 +282,10 @@ class _Pass:
         self._states[State.DEFERRED] += put
         self._states[State.EXPIRED] += expired
         logger.info("%s is left alone for %.0f s: %s", domain, until - now, answer)
+        if tried.outcome.next_try_at is None:
+            return tried
+        later = max(tried.outcome.next_try_at, until + 1)
+        return replace(tried, outcome=replace(tried.outcome, next_try_at=later))
 
     def _give_back(self, windows: Iterable[Window]) -> None:
         claims: list[Claim] = []

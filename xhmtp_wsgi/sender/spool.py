@@ -7,6 +7,7 @@ no name, and the system frees it when it is closed, or when the process dies.
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -51,11 +52,12 @@ def spool(
     file = tempfile.SpooledTemporaryFile(IN_MEMORY, dir=directory or None)  # noqa: SIM115 - the caller's
     try:
         size, digest = _write(file, preamble, rest, source, limit)
-    except OSError as error:
-        file.close()
-        raise StorageFull("there is no room left to take the message") from error
-    except BaseException:
-        file.close()
+    except BaseException as error:
+        # To close it may be to write what is left, for which there is no room either.
+        with suppress(OSError):
+            file.close()
+        if isinstance(error, OSError):
+            raise StorageFull("there is no room left to take the message") from error
         raise
     return SpooledMessage(preamble, size, digest, file)  # type: ignore[arg-type]
 

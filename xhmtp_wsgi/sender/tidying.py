@@ -1,7 +1,7 @@
 """Tidying: messages past their Expires go, in bounded steps; what became of them stays for longer.
 
-A clock that jumped must not empty the outbox: where the last pass lies more than GAP in the past,
-or in the future, nothing is let go for a day, and the operator is told.
+A clock that jumped ahead must not empty the outbox: where the last pass lies more than GAP in the
+past, nothing is let go for a day, and the operator is told.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,6 @@ from xhmtp_wsgi.sender.failure_notice import Kind
 from xhmtp_wsgi.sender.tables import deliveries, messages, pieces
 
 GAP = 2 * 86400.0  # seconds between two passes above which the clock may have jumped
-SET_BACK = 60.0  # seconds by which hosts that share a database may differ
 HELD_FOR = 86400.0  # seconds for which nothing is let go then
 JUMPED = "clock_jumped_at"
 PIECES_AT_ONCE = 64  # 16 MiB of octets in one transaction
@@ -24,19 +23,18 @@ MESSAGES_AT_ONCE = 100
 
 
 def clock_jumped(now: float, previous: float | None) -> str | None:
-    """What to tell the operator where the pass before this one lies too far away; else None."""
-    if previous is None or -SET_BACK <= now - previous <= GAP:
+    """What to tell the operator where the pass before this one lies too far in the past."""
+    if previous is None or now - previous <= GAP:
         return None
-    days = abs(now - previous) / 86400
-    where = f"{days:.1f} days ago" if now > previous else f"{days:.1f} days ahead"
-    return f"the last pass was {where} by this clock; nothing expires for a day: is it right?"
+    days = (now - previous) / 86400
+    return f"the last pass was {days:.1f} days ago by this clock; nothing expires for a day"
 
 
 def tidy(agent: Agent, now: float, over: Callable[[], bool]) -> None:
     """Lets go of what has expired, unless the clock jumped less than a day ago."""
     database = agent.database
     jumped = counters.read(database).get(JUMPED)
-    if jumped is not None and -SET_BACK <= now - jumped < HELD_FOR:
+    if jumped is not None and 0 <= now - jumped < HELD_FOR:
         return
     while not over() and (emptied := _expired(database, now)):
         for identifier in emptied:

@@ -66,7 +66,7 @@ class Window:
         if effect is Effect.FAILED:
             self._reached = True
         fails = effect is Effect.UNREACHABLE or self._failures >= MOST_FAILURES
-        if not fails or self.failed:
+        if not (fails or self.was_failing) or self.failed:
             return False
         self.failed = True
         return True
