@@ -160,7 +160,13 @@ def make_world(directory: Path, database_url: str) -> Iterator[World]:
 
     def agent(name: str, url: str) -> Agent:
         return make_agent(
-            Settings.load({"database": url, "domain": {name: {}}}),
+            Settings.load(
+                {
+                    "database": url,
+                    "domain": {name: {}},
+                    "key_directory": str(directory / f"keys of {name}"),
+                }
+            ),
             resolver=resolver,
             network=network,  # type: ignore[arg-type]
             clock=clock,

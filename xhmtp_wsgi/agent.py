@@ -17,6 +17,7 @@ from xhmtp_wsgi.network import Network
 from xhmtp_wsgi.own_prefixes import OwnPrefixes
 from xhmtp_wsgi.setting_types import AgentURL
 from xhmtp_wsgi.settings import DomainSettings, Settings
+from xhmtp_wsgi.signing_keys import SigningKeys
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Agent:
     accounts: Accounts
     prefixes: OwnPrefixes
     counters: ProcessCounters
+    signing_keys: SigningKeys
     clock: Callable[[], float]
     """Seconds since the epoch: for everything that is stored."""
     monotonic: Callable[[], float]
@@ -81,6 +83,9 @@ def make_agent(
         ),
         accounts=Accounts(database, settings.domains.keys(), clock, monotonic),
         counters=ProcessCounters(database),
+        signing_keys=SigningKeys(
+            database, settings.key_directory, discovery, clock, settings.key_wait
+        ),
         prefixes=OwnPrefixes(settings.domains, discovery, database, monotonic),
         clock=clock,
         monotonic=monotonic,

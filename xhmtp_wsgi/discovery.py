@@ -18,10 +18,12 @@ from xhmtp_wsgi.errors import (
     DNSUnavailable,
     MalformedAddress,
     MalformedPrefix,
+    MalformedSignature,
     NoService,
 )
 from xhmtp_wsgi.protocol.hostname import parse_hostname
 from xhmtp_wsgi.protocol.prefix import DEFAULT_PREFIX, parse_prefix
+from xhmtp_wsgi.protocol.signature import KeyName, parse_key_record
 
 MAX_SRV_RECORDS = 20
 MAX_TARGETS_TRIED = 4
@@ -83,6 +85,23 @@ class Discovery:
             raise BadDomain(f"the TXT record of {name} is not ASCII") from None
         except MalformedPrefix as error:
             raise BadDomain(f"the TXT record of {name}: {error}") from None
+
+    def key(self, name: KeyName, *, fresh: bool = False) -> bytes | None:
+        """The public key of that name; None if it is revoked.
+
+        ``fresh``: not what was kept for a while. Raises BadDomain (no record, or none that is
+        understood) or DNSUnavailable.
+        """
+        if fresh:
+            self._resolver.refresh(str(name))
+        answer = self._resolver.resolve(str(name), "TXT")
+        records = [record for record in answer.records if isinstance(record, TXTRecord)]
+        if len(records) != 1:
+            raise BadDomain(f"the DNS has {len(records) or 'no'} key records at {name}")
+        try:
+            return parse_key_record(records[0].octets)
+        except MalformedSignature as error:
+            raise BadDomain(f"at {name}: {error}") from None
 
     def addresses(self, host: str, versions: Sequence[int] = (6, 4)) -> tuple[Address, ...]:
         """The host's addresses of these IP versions, in that order; none where there is no host.

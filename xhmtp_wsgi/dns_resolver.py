@@ -37,6 +37,7 @@ UDP_PAYLOAD = 1232  # octets; more comes over TCP (RFC 9715)
 LONGEST_TTL = 3600  # seconds
 NEGATIVE_TTL = 60  # seconds at most for which "there is none" is kept (RFC 2308)
 FAILURE_TTL = 2  # seconds for which a name server that failed is not asked the same again
+REFRESHED_AFTER = 30.0  # seconds for which an answer is not asked for again, even if doubted
 MOST_KEPT = 10_000  # answers
 MOST_RECORDS = 100  # of one answer
 MOST_TEXT = 4096  # octets of one TXT record; nothing that XHMTP reads is as long
@@ -83,6 +84,9 @@ class Resolver(Protocol):
     def resolve(self, name: str, kind: str) -> Answer:
         """The records of that name and kind (SRV, TXT, A, AAAA). Raises DNSUnavailable."""
 
+    def refresh(self, name: str) -> None:
+        """Answers of that name that were kept for a while are to be asked for anew."""
+
 
 class DNSResolver:
     """Asks name servers, over UDP, and again over TCP where an answer was truncated."""
@@ -122,6 +126,9 @@ class DNSResolver:
         records = tuple(record_of(data) for data in list(found.rrset)[:MOST_RECORDS])
         return Answer(records, ttl, authenticated=authenticated)
 
+    def refresh(self, name: str) -> None:
+        """Keeps nothing."""
+
     def _opened(self) -> dns.resolver.Resolver:
         if self._resolver is None:
             resolver = dns.resolver.Resolver(configure=not self._servers)
@@ -141,6 +148,7 @@ class DNSResolver:
 class _Kept:
     """An answer, or the words of a failure, and until when it is good."""
 
+    since: float
     until: float
     answer: Answer | str
 
@@ -183,6 +191,14 @@ class CachingResolver:
             for question in [known for known in self._kept if known[0] == _plain(name)]:
                 del self._kept[question]
 
+    def refresh(self, name: str) -> None:
+        """As Resolver has it; what was asked for just now stays: a stranger may want us to ask."""
+        oldest = self._monotonic() - REFRESHED_AFTER
+        with self._lock:
+            for question, kept in list(self._kept.items()):
+                if question[0] == _plain(name) and kept.since <= oldest:
+                    del self._kept[question]
+
     def forget_all(self) -> None:
         """Asks anew for everything."""
         self._lock = threading.Lock()
@@ -191,11 +207,11 @@ class CachingResolver:
         self._process = os.getpid()
 
     def _keep(self, question: tuple[str, str], answer: Answer | str, seconds: int) -> None:
-        until = self._monotonic() + seconds
+        now = self._monotonic()
         with self._lock:
             self._kept.pop(question, None)
             if seconds > 0:
-                self._kept[question] = _Kept(until, answer)
+                self._kept[question] = _Kept(now, now + seconds, answer)
             while len(self._kept) > MOST_KEPT:
                 self._kept.popitem(last=False)
 

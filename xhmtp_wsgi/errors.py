@@ -8,11 +8,13 @@
     │   │   ├── MalformedMessageURL
     │   │   ├── MalformedNotification
     │   │   ├── MalformedPrefix
-    │   │   └── MalformedRequest   the HTTP around it
+    │   │   ├── MalformedRequest   the HTTP around it
+    │   │   └── MalformedSignature
     │   ├── TooLarge               over a limit, which it names
     │   ├── LengthRequired         a body whose end cannot be known
     │   ├── UnsupportedType        not a media type that this resource takes
     │   ├── NotAuthenticated       no credentials, or not the right ones
+    │   ├── SignatureInvalid       a signature that does not verify
     │   ├── Forbidden              refused by policy or by a check
     │   ├── NotFound               no such resource, or no such recipient
     │   ├── MethodNotAllowed
@@ -77,6 +79,10 @@ class MalformedRequest(Malformed):
     """The HTTP request around it is not well-formed."""
 
 
+class MalformedSignature(Malformed):
+    """Not a signature, a key, or a key record, of a form that is known here."""
+
+
 class TooLarge(Permanent):
     """Over a limit."""
 
@@ -95,6 +101,10 @@ class UnsupportedType(Permanent):
 
 class NotAuthenticated(Permanent):
     """No credentials, or wrong ones; always the same text, so that it tells nothing."""
+
+
+class SignatureInvalid(Permanent):
+    """A signature does not verify; the text says why. A clock or the DNS may be at fault."""
 
 
 class Forbidden(Permanent):

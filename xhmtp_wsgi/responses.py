@@ -22,6 +22,7 @@ STATUS: tuple[tuple[type[XHMTPError], int], ...] = (
     (errors.LengthRequired, 411),
     (errors.UnsupportedType, 415),
     (errors.NotAuthenticated, 401),
+    (errors.SignatureInvalid, 401),
     (errors.Forbidden, 403),
     (errors.NotFound, 404),
     (errors.MethodNotAllowed, 405),
@@ -112,6 +113,8 @@ def problem(error: XHMTPError) -> Response:
         details["recipients"] = error.reasons
     if isinstance(error, errors.NotAuthenticated):
         headers["WWW-Authenticate"] = CHALLENGE
+    if isinstance(error, errors.SignatureInvalid):
+        headers["WWW-Authenticate"] = 'Signature realm="xhmtp"'
     if isinstance(error, errors.MethodNotAllowed):
         headers["Allow"] = ", ".join(error.allowed)
     if isinstance(error, errors.Transient):

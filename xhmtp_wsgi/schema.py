@@ -2,7 +2,7 @@
 
 from sqlalchemy import MetaData
 
-SCHEMA = "0002"
+SCHEMA = "0003"
 """The newest of migrations/versions."""
 
 metadata = MetaData(

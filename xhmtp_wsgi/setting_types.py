@@ -20,7 +20,7 @@ from xhmtp_wsgi.protocol.prefix import parse_prefix
 Parser: TypeAlias = Callable[[Any], Any]
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-VERIFY_POLICIES = ("origin or signature", "origin")
+VERIFY_POLICIES = ("origin or signature", "origin", "signature", "origin and signature")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +172,7 @@ def prefix(value: object) -> str:
 
 
 def verify(value: object) -> str:
-    """One of VERIFY_POLICIES; those that rest on signatures alone come with signatures."""
-    if value in ("signature", "origin and signature"):
-        raise ValueError("this version does not verify signatures yet")
+    """One of VERIFY_POLICIES."""
     if value not in VERIFY_POLICIES:
         raise ValueError(f"is none of: {', '.join(VERIFY_POLICIES)}")
     return str(value)

@@ -76,6 +76,12 @@ class Settings:
         "the directory where uploads wait until they are whole; empty: the system's for "
         "temporary files",
     )
+    key_directory: str = _setting(
+        "keys", types.text, "where the secrets of signing keys are; relative to this file"
+    )
+    key_wait: float = _setting(
+        3600.0, types.seconds, "seconds for which a new key is published before it signs"
+    )
     max_message_size: int = _setting(
         1 << 30, types.octets, "octets of a message that is taken for sending; above it 413"
     )
@@ -190,6 +196,7 @@ def _from_mapping(
         domain = _domain(str(name), domain_table)
         domains[domain.name] = domain
     values["database"] = _anchored(values.get("database", Settings.database), directory)
+    values["key_directory"] = str(directory / values.get("key_directory", Settings.key_directory))
     return Settings(domains=domains, **values)
 
 

@@ -43,3 +43,6 @@ class FakeResolver:
             exists = any(f".{known}".endswith(f".{name}") for known, _ in self._found)
             return Answer((), NEGATIVE_TTL, exists=exists)
         return Answer(tuple(record_of(one) for one in data), ttl)
+
+    def refresh(self, name: str) -> None:
+        """Keeps nothing."""

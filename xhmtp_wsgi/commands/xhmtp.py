@@ -17,6 +17,7 @@ import click
 from xhmtp_wsgi.agent import Agent
 from xhmtp_wsgi.commands import open_agent
 from xhmtp_wsgi.commands.initialise import initialise
+from xhmtp_wsgi.commands.key import key_group
 from xhmtp_wsgi.commands.queue import queue_group
 from xhmtp_wsgi.commands.status import status
 from xhmtp_wsgi.commands.wording import date
@@ -185,6 +186,7 @@ def send(
     click.echo(submission.identifier)
 
 
+main.add_command(key_group)
 main.add_command(queue_group)
 main.add_command(status)
 

@@ -90,6 +90,14 @@ class Notification:
             _check_from(by_name["from"])
         return cls(url, fields, _length(by_name), _digest(by_name))
 
+    @property
+    def author(self) -> Endpoint | None:
+        """The address in From; None for an anonymous message."""
+        for field in self.fields:
+            if field.name.lower() == "from":
+                return addresses(field.value)[0]
+        return None
+
     def header_block(self) -> bytes:
         """The permissible fields, as they were sent."""
         return b"".join(field.raw for field in self.fields)

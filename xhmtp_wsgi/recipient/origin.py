@@ -8,6 +8,8 @@ from xhmtp_wsgi.discovery import Discovery
 from xhmtp_wsgi.protocol.message_url import MessageURL
 from xhmtp_wsgi.recipient.verdict import FAIL, PASS, Check
 
+ORIGIN = "origin"
+
 
 def check_origin(url: MessageURL, source: Address | None, discovery: Discovery) -> Check:
     """Passes where the URL's host has the address that the request came from.
@@ -16,7 +18,7 @@ def check_origin(url: MessageURL, source: Address | None, discovery: Discovery) 
     """
     addresses = [plain(address) for address in discovery.addresses(url.host)]
     if source is not None and source in addresses:
-        return Check("origin", PASS, f"{url.host} has the address {source} that told us")
+        return Check(ORIGIN, PASS, f"{url.host} has the address {source} that told us")
     if not addresses:
-        return Check("origin", FAIL, f"{url.host} has no address")
-    return Check("origin", FAIL, f"{url.host} does not have the address {source} that told us")
+        return Check(ORIGIN, FAIL, f"{url.host} has no address")
+    return Check(ORIGIN, FAIL, f"{url.host} does not have the address {source} that told us")

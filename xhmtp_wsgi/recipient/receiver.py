@@ -5,16 +5,18 @@ fetched from here.
 """
 
 import logging
+from urllib.parse import quote
 
 from webob import Request, Response
 
 from xhmtp_wsgi.agent import Agent
-from xhmtp_wsgi.client_address import client_address
-from xhmtp_wsgi.errors import Forbidden, Misdirected, NotFound, Permanent, Transient
+from xhmtp_wsgi.client_address import Address, client_address
+from xhmtp_wsgi.errors import Misdirected, NotFound, Permanent, Transient
 from xhmtp_wsgi.protocol.notification import Notification
 from xhmtp_wsgi.recipient import inbox
-from xhmtp_wsgi.recipient.origin import check_origin
-from xhmtp_wsgi.recipient.verdict import FAIL
+from xhmtp_wsgi.recipient.authorship import AGENT, SIGNATURE, check_agent, check_signature
+from xhmtp_wsgi.recipient.origin import ORIGIN, check_origin
+from xhmtp_wsgi.recipient.policy import Checks, require, run
 from xhmtp_wsgi.request_body import require_type, whole_body
 from xhmtp_wsgi.responses import json_response
 from xhmtp_wsgi.routes import InboxRoute
@@ -49,15 +51,55 @@ def _take(agent: Agent, request: Request, route: InboxRoute) -> bool:
     if agent.accounts.find(recipient) is None:
         raise NotFound(f"{recipient.domain} has no such recipient")
     source = client_address(request, agent.settings.trusted_proxies)
-    origin = check_origin(notification.url, source, agent.discovery)
-    if origin.result == FAIL:
-        logger.info("refused a notification for %s: %s", recipient, origin.reason)
-        raise Forbidden(f"the origin check failed: {origin.reason}")
+    checks = _checks(agent, request, body, notification, source)
+    try:
+        require(agent.settings.domains[recipient.domain].verify, checks)
+    except Permanent as error:
+        logger.info("refused a notification for %s: %s", recipient, error)
+        raise
     return inbox.take(
         agent.database,
         recipient,
         notification,
         source=str(source),
-        checks=[origin],
+        checks=checks.done,
         now=agent.clock(),
     )
+
+
+def _checks(
+    agent: Agent,
+    request: Request,
+    body: bytes,
+    notification: Notification,
+    source: Address | None,
+) -> Checks:
+    url, discovery = notification.url, agent.discovery
+    author = notification.author
+    domain = None if author is None else author.domain
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    return run(
+        {
+            ORIGIN: lambda: check_origin(url, source, discovery),
+            AGENT: lambda: check_agent(url, domain, discovery),
+            SIGNATURE: lambda: check_signature(
+                headers,
+                body,
+                target=_target(request),
+                domain=domain,
+                discovery=discovery,
+                now=agent.clock(),
+            ),
+        }
+    )
+
+
+def _target(request: Request) -> str:
+    """The request's URL, for signatures that cover it; the host is what the client says.
+
+    What it says is then signed, and nothing else is made of it.
+    """
+    whole = request.environ["SCRIPT_NAME"] + request.environ["PATH_INFO"]
+    path = quote(whole.encode("latin-1"), safe="/~!$&'()*+,;=:")
+    host = request.environ.get("HTTP_HOST", "localhost")
+    return f"{request.environ['wsgi.url_scheme']}://{host}{path}"

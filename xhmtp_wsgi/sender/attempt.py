@@ -34,6 +34,7 @@ from xhmtp_wsgi.protocol.header_block import Field, scan
 from xhmtp_wsgi.protocol.header_values import display
 from xhmtp_wsgi.protocol.message_url import MessageURL
 from xhmtp_wsgi.protocol.notification import encode, header_block_for
+from xhmtp_wsgi.protocol.signature import sign_request
 from xhmtp_wsgi.protocol.status import State
 from xhmtp_wsgi.routes import inbox_path, message_path
 from xhmtp_wsgi.sender import queue
@@ -44,6 +45,7 @@ from xhmtp_wsgi.sender.retry import FEWEST_TRIES, RetrySchedule, Verdict, retry_
 
 logger = logging.getLogger(__name__)
 
+FORM = "application/x-www-form-urlencoded"
 ANSWER_KEPT = 200  # characters of the other side's words
 TRACEBACK_KEPT = 4000  # characters
 LETTERS_KEPT = 200  # messages whose header is remembered during a pass
@@ -186,13 +188,19 @@ class Attempts:
         if left <= 0:
             raise DeadlineExceeded(f"{place.target.host} did not answer in time")
         host, body = self._form(claim, letter, fields, place.recipient)
+        headers = {"Content-Type": FORM}
+        signer = self._agent.signing_keys.signer(letter.sender.domain)
+        if signer is not None and not _is_anonymous(fields):
+            headers |= sign_request(
+                url=f"{place.target.scheme}://{place.target.host}{place.path}",
+                content_type=FORM,
+                body=body,
+                seed=signer.seed,
+                name=signer.name,
+                now=self._agent.clock(),
+            )
         return self._agent.network.post(
-            place.target,
-            place.path,
-            body,
-            {"Content-Type": "application/x-www-form-urlencoded"},
-            source_host=host,
-            within=left,
+            place.target, place.path, body, headers, source_host=host, within=left
         )
 
     def _form(
@@ -263,6 +271,10 @@ class Attempts:
             over = claim.queued_at + self._schedule.give_up_after
             outcome = replace(outcome, next_try_at=max(over, outcome.next_try_at))
         return outcome
+
+
+def _is_anonymous(fields: tuple[Field, ...]) -> bool:
+    return not any(field.name.lower() == "from" for field in fields)
 
 
 def _words(answer: HTTPAnswer) -> str:
