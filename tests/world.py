@@ -22,6 +22,7 @@ from xhmtp_wsgi.errors import ConnectionFailed, XHMTPError
 from xhmtp_wsgi.network import HTTPAnswer
 from xhmtp_wsgi.own_prefixes import known_prefixes
 from xhmtp_wsgi.protocol.endpoint import Endpoint
+from xhmtp_wsgi.rate_limits import buckets
 from xhmtp_wsgi.schema import metadata
 from xhmtp_wsgi.sender.notifier import Notifier, PassReport
 from xhmtp_wsgi.wing import Environ, StartResponse
@@ -111,12 +112,12 @@ class World:
         return call(self.b, path, **options)
 
     def rows(self, agent: Agent | None = None) -> dict[str, int]:
-        """How many rows each table has, but for what was learnt of the DNS."""
+        """How many rows each table has, but for what was learnt of the DNS, and of attempts."""
         with (agent or self.a.agent).database.reading() as connection:
             return {
                 table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
                 for table in metadata.sorted_tables
-                if table is not known_prefixes
+                if table not in (known_prefixes, buckets)
             }
 
 

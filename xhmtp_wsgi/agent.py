@@ -15,6 +15,7 @@ from xhmtp_wsgi.discovery import AgentTarget, Discovery
 from xhmtp_wsgi.dns_resolver import CachingResolver, DNSResolver, Resolver
 from xhmtp_wsgi.network import Network
 from xhmtp_wsgi.own_prefixes import OwnPrefixes
+from xhmtp_wsgi.rate_limits import RateLimits
 from xhmtp_wsgi.setting_types import AgentURL
 from xhmtp_wsgi.settings import DomainSettings, Settings
 from xhmtp_wsgi.signing_keys import SigningKeys
@@ -32,6 +33,7 @@ class Agent:
     prefixes: OwnPrefixes
     counters: ProcessCounters
     signing_keys: SigningKeys
+    rate_limits: RateLimits
     clock: Callable[[], float]
     """Seconds since the epoch: for everything that is stored."""
     monotonic: Callable[[], float]
@@ -86,6 +88,7 @@ def make_agent(
         signing_keys=SigningKeys(
             database, settings.key_directory, discovery, clock, settings.key_wait
         ),
+        rate_limits=RateLimits(database, clock, monotonic),
         prefixes=OwnPrefixes(settings.domains, discovery, database, monotonic),
         clock=clock,
         monotonic=monotonic,

@@ -34,6 +34,7 @@
         ├── OwnDomainInError       our own records must be mended before anybody can be told
         ├── DatabaseUnavailable    locked, gone, or not reachable
         │   └── SchemaOutdated     `xhmtp db upgrade` mends it
+        ├── TooMany                over a rate; says when it may be tried again
         └── StorageFull            no room on the disk, or a quota used up
 
 The text of an error is meant for the person who caused it: it never holds an access code, a
@@ -207,6 +208,14 @@ class DatabaseUnavailable(Transient):
 
 class SchemaOutdated(DatabaseUnavailable):
     """The tables are older or newer than this program; ``xhmtp db upgrade`` mends the former."""
+
+
+class TooMany(Transient):
+    """More than is taken in a time; ``retry_after`` says when again."""
+
+    def __init__(self, text: str, retry_after: float) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after
 
 
 class StorageFull(Transient):

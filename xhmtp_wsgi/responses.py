@@ -7,6 +7,7 @@ Security: header values are checked here for CR and LF, as WebOb and some server
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 
 from webob import Response
@@ -30,6 +31,7 @@ STATUS: tuple[tuple[type[XHMTPError], int], ...] = (
     (errors.Misdirected, 421),
     (errors.ImpossibleRecipients, 422),
     (errors.StorageFull, 507),
+    (errors.TooMany, 429),
     (errors.Transient, 503),
 )
 
@@ -45,6 +47,7 @@ TITLES = {
     415: "Unsupported media type",
     421: "Misdirected",
     422: "Impossible recipients",
+    429: "Too many",
     500: "Internal error",
     503: "Not now",
     507: "Storage full",
@@ -118,7 +121,7 @@ def problem(error: XHMTPError) -> Response:
     if isinstance(error, errors.MethodNotAllowed):
         headers["Allow"] = ", ".join(error.allowed)
     if isinstance(error, errors.Transient):
-        headers["Retry-After"] = str(int(error.retry_after or RETRY_AFTER))
+        headers["Retry-After"] = str(math.ceil(error.retry_after or RETRY_AFTER))
     body = json.dumps(details, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
     return response(status, body, "application/problem+json", headers)
 

@@ -94,6 +94,6 @@ def inbox_path(prefix: str, endpoint: Endpoint) -> str:
     return f"/{prefix}/{endpoint.quoted}"
 
 
-def message_path(prefix: str, sender: Endpoint, identifier: str) -> str:
-    """``/PREFIX/alice/$ID``."""
-    return f"/{prefix}/{quote(sender.local, safe='')}/{identifier}"
+def message_path(prefix: str, sender: str, identifier: str) -> str:
+    """``/PREFIX/alice/$ID``; ``sender``: her local part, or an alias."""
+    return f"/{prefix}/{quote(sender, safe='')}/{identifier}"

@@ -86,11 +86,11 @@ def boolean(value: object) -> bool:
     raise ValueError("is neither true nor false")
 
 
-def anonymous(value: object) -> bool:
-    """false: sending without From needs an alias in the message URL, which is still to be built."""
-    if boolean(value):
-        raise ValueError("this version cannot keep a sender's name out of the message URL yet")
-    return False
+def unknown_recipients(value: object) -> str:
+    """tell or hide."""
+    if value not in ("tell", "hide"):
+        raise ValueError('is neither "tell" nor "hide"')
+    return str(value)
 
 
 def database_url(value: object) -> str:

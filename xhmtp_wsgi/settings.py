@@ -50,7 +50,12 @@ class DomainSettings:
         types.verify,
         "which check a notification must pass to be taken",
     )
-    anonymous: bool = _setting(False, types.anonymous, "may its users send without From?")
+    anonymous: bool = _setting(False, types.boolean, "may its users send without From?")
+    unknown_recipients: str = _setting(
+        "tell",
+        types.unknown_recipients,
+        'what a notification for nobody gets: "tell": 404; "hide": 202, as all others then do too',
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +98,21 @@ class Settings:
     )
     max_notification_size: int = _setting(
         64 << 10, types.octets, "octets of the body of a notification; above it 413"
+    )
+    max_inbox: int = _setting(
+        100_000, types.count, "notifications that one inbox may hold; above it 507"
+    )
+    max_storage: int = _setting(
+        10 << 30, types.octets, "octets of messages that one sender may have kept; above it 507"
+    )
+    notifications_per_second: float = _setting(
+        100.0,
+        types.seconds,
+        "notifications that are taken of one address, and of one domain, in the long run; "
+        "above it 429",
+    )
+    notification_burst: int = _setting(
+        12_000, types.count, "notifications that are taken of one address or domain at once"
     )
     keep_for: float = _setting(
         30 * 86400.0, types.seconds, "seconds for which a message is kept, if it does not say"

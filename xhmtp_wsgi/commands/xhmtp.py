@@ -16,6 +16,8 @@ import click
 
 from xhmtp_wsgi.agent import Agent
 from xhmtp_wsgi.commands import open_agent
+from xhmtp_wsgi.commands.filter import filter_group, quarantine_group
+from xhmtp_wsgi.commands.inbox import inbox as inbox_command
 from xhmtp_wsgi.commands.initialise import initialise
 from xhmtp_wsgi.commands.key import key_group
 from xhmtp_wsgi.commands.queue import queue_group
@@ -186,6 +188,9 @@ def send(
     click.echo(submission.identifier)
 
 
+main.add_command(filter_group)
+main.add_command(quarantine_group)
+main.add_command(inbox_command)
 main.add_command(key_group)
 main.add_command(queue_group)
 main.add_command(status)

@@ -8,8 +8,8 @@ no CR at all is a Unix text file: its line ends are made CRLF, in the header and
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
-from email.utils import format_datetime
+from datetime import UTC, datetime
+from email.utils import format_datetime, parsedate_to_datetime
 
 from xhmtp_wsgi.errors import MalformedMessage
 from xhmtp_wsgi.protocol.endpoint import Endpoint
@@ -79,6 +79,15 @@ def prepare(
         message_id=message_id,
         unix_newlines=unix_newlines,
     )
+
+
+def utc_date(value: str) -> str:
+    """A Date in UTC, to the minute: a zone tells where somebody is. Raises MalformedMessage."""
+    try:
+        moment = parsedate_to_datetime(value).astimezone(UTC)
+    except (ValueError, OverflowError, OSError):
+        raise MalformedMessage("Date is not a date") from None
+    return format_datetime(moment.replace(second=0))
 
 
 class NewlineConverter:

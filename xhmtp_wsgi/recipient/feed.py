@@ -23,14 +23,15 @@ from webob import Request, Response
 from xhmtp_wsgi._version import __version__
 from xhmtp_wsgi.agent import Agent
 from xhmtp_wsgi.errors import MalformedRequest, Misdirected, NotAuthenticated, XHMTPError
+from xhmtp_wsgi.login_guard import guarded
 from xhmtp_wsgi.protocol.basic_authentication import parse_authorization
 from xhmtp_wsgi.protocol.digest import http_date, repr_digest
 from xhmtp_wsgi.protocol.endpoint import Endpoint
-from xhmtp_wsgi.protocol.header_block import scan
-from xhmtp_wsgi.protocol.header_values import clean_xml, display
+from xhmtp_wsgi.protocol.header_values import clean_xml
 from xhmtp_wsgi.protocol.message_url import MessageURL
 from xhmtp_wsgi.recipient import inbox
 from xhmtp_wsgi.recipient.inbox import Mailbox, Notice
+from xhmtp_wsgi.recipient.notice_text import fields_of
 from xhmtp_wsgi.responses import json_response, response
 from xhmtp_wsgi.routes import InboxRoute, inbox_path
 
@@ -92,14 +93,25 @@ def _authenticated(agent: Agent, request: Request, endpoint: Endpoint) -> Endpoi
         raise Misdirected(f"this agent does not act for {endpoint.domain}")
     token = request.GET.get("token")
     if token is not None:
-        return agent.accounts.authenticate_token(endpoint, token).endpoint
+        given = token
+        return guarded(
+            agent,
+            request,
+            str(endpoint),
+            lambda: agent.accounts.authenticate_token(endpoint, given),
+        ).endpoint
     credentials = parse_authorization(request.environ.get("HTTP_AUTHORIZATION"))
     if credentials is None:
         raise NotAuthenticated("the feed needs its owner's password or a feed token")
     named = {str(endpoint), str(endpoint.canonical), endpoint.local}
     if credentials.user not in named:
         raise NotAuthenticated("this is somebody else's feed")
-    return agent.accounts.authenticate_reader(endpoint, credentials.password).endpoint
+    return guarded(
+        agent,
+        request,
+        str(endpoint),
+        lambda: agent.accounts.authenticate_reader(endpoint, credentials.password),
+    ).endpoint
 
 
 def _wants_json(request: Request) -> bool:
@@ -143,7 +155,7 @@ def _limit(request: Request, mailbox: Mailbox, place: _Place) -> int:
 
 
 def _entry(notice: Notice, *, bare: bool) -> _Entry:
-    fields = {field.name.lower(): display(field.value) for field in _fields(notice)}
+    fields = fields_of(notice)
     subject = fields.get("subject", "").strip() or "(no subject)"
     author = fields.get("from", "").strip() or "anonymous"
     url = MessageURL.parse(notice.url).bare() if bare else notice.url
@@ -163,10 +175,6 @@ def _entry(notice: Notice, *, bare: bool) -> _Entry:
         text=clean_xml("\n".join(lines)),
         notice=notice,
     )
-
-
-def _fields(notice: Notice) -> Sequence[Any]:
-    return scan(notice.headers, len(notice.headers)) if notice.headers else ()
 
 
 def _guid(owner: Endpoint, notice: Notice) -> str:

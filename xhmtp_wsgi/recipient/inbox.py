@@ -2,7 +2,8 @@
 
 Each mailbox numbers its notices from 1 without a gap, in the order in which they were committed, so
 that a page of a million costs what a page of fifty costs, and nothing is skipped between two polls.
-``version`` grows with every change of a mailbox: it is what a feed's ETag is made of.
+``version`` grows with every change of a mailbox: it is what a feed's ETag is made of. What is in
+quarantine has a number below zero: it takes no place in the feed before it is released.
 
 Security: a notice holds the message URL with bob's access code, which only bob's feed may show.
 """
@@ -12,6 +13,7 @@ import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -25,6 +27,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     delete,
+    func,
     insert,
     select,
     update,
@@ -32,6 +35,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from xhmtp_wsgi.database import Database
+from xhmtp_wsgi.errors import NotFound, StorageFull
 from xhmtp_wsgi.protocol.access_code import new_identifier
 from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.protocol.notification import Notification
@@ -46,6 +50,7 @@ mailboxes = Table(
     Column("last_position", BigInteger, nullable=False, server_default="0"),
     Column("version", BigInteger, nullable=False, server_default="0"),
     Column("changed_at", Double, nullable=False),
+    Column("last_quarantined", BigInteger, nullable=False, server_default="0"),
 )
 
 notices = Table(
@@ -102,10 +107,13 @@ def take(
     source: str,
     checks: Sequence[Check],
     now: float,
+    quarantined: bool = False,
+    most: int = 10**9,
 ) -> bool:
     """Stores a notification, unless this mailbox has had one with the same URL; was it new?
 
-    On disk when this returns. Raises DatabaseUnavailable or StorageFull.
+    On disk when this returns. Raises DatabaseUnavailable, or StorageFull, also where the mailbox
+    has as many as ``most``.
     """
     url = notification.url.with_credentials()
     url_hash = hashlib.sha256(url.encode()).digest()
@@ -117,16 +125,7 @@ def take(
         ).first()
         if known is not None:
             return False
-        position = connection.execute(
-            update(mailboxes)
-            .where(mailboxes.c.id == mailbox)
-            .values(
-                last_position=mailboxes.c.last_position + 1,
-                version=mailboxes.c.version + 1,
-                changed_at=now,
-            )
-            .returning(mailboxes.c.last_position)
-        ).scalar_one()
+        position = _next_position(connection, mailbox, now, most, quarantined=quarantined)
         connection.execute(
             insert(notices).values(
                 id=new_identifier(),
@@ -175,30 +174,100 @@ def page(database: Database, owner: Endpoint, *, newest: int, limit: int) -> lis
             .where(
                 mailboxes.c.address == str(owner.canonical),
                 notices.c.position <= newest,
-                notices.c.position > newest - limit,
+                notices.c.position > max(newest - limit, 0),
             )
             .order_by(notices.c.position.desc())
         ).all()
-    return [
-        Notice(
-            row.id,
-            row.position,
-            row.url,
-            row.headers,
-            row.size,
-            row.digest,
-            row.source,
-            tuple(Check(*check) for check in json.loads(row.checks)),
-            row.received_at,
+    return [_notice(row) for row in found]
+
+
+def quarantined(database: Database, owner: Endpoint, limit: int = 1000) -> list[Notice]:
+    """What is kept out of the feed, newest first; ``position`` is below zero."""
+    with database.reading() as connection:
+        found = connection.execute(
+            select(notices)
+            .join(mailboxes)
+            .where(mailboxes.c.address == str(owner.canonical), notices.c.position < 0)
+            .order_by(notices.c.position)
+            .limit(limit)
+        ).all()
+    return [_notice(row) for row in found]
+
+
+def release(database: Database, owner: Endpoint, identifier: str, now: float) -> None:
+    """Puts a notice from quarantine into the feed, as its newest. Raises NotFound."""
+    with database.transaction() as connection:
+        mailbox = _mailbox_id(connection, owner, now)
+        found = _quarantined(connection, mailbox, identifier)
+        position = _next_position(connection, mailbox, now, 10**9, quarantined=False)
+        connection.execute(update(notices).where(notices.c.id == found).values(position=position))
+
+
+def drop(database: Database, owner: Endpoint, identifier: str, now: float) -> None:
+    """Removes a notice from quarantine for good. Raises NotFound."""
+    with database.transaction() as connection:
+        mailbox = _mailbox_id(connection, owner, now)
+        found = _quarantined(connection, mailbox, identifier)
+        connection.execute(delete(notices).where(notices.c.id == found))
+
+
+def _quarantined(connection: Connection, mailbox: int, identifier: str) -> str:
+    found = connection.execute(
+        select(notices.c.id).where(
+            notices.c.mailbox == mailbox, notices.c.id == identifier, notices.c.position < 0
         )
-        for row in found
-    ]
+    ).scalar()
+    if found is None:
+        raise NotFound(f"nothing in quarantine is {identifier}")
+    return str(found)
+
+
+def _next_position(
+    connection: Connection, mailbox: int, now: float, most: int, *, quarantined: bool
+) -> int:
+    """The number of a new notice. Raises StorageFull where the mailbox has as many as ``most``."""
+    counted = mailboxes.c.last_quarantined if quarantined else mailboxes.c.last_position
+    row = connection.execute(
+        update(mailboxes)
+        .where(mailboxes.c.id == mailbox)
+        .values({counted.name: counted + 1})
+        .returning(mailboxes.c.last_position, mailboxes.c.last_quarantined)
+    ).one()
+    if row.last_position + row.last_quarantined > most and _size(connection, mailbox) >= most:
+        raise StorageFull("the recipient's inbox is full")
+    if quarantined:
+        return -int(row.last_quarantined)
+    connection.execute(
+        update(mailboxes)
+        .where(mailboxes.c.id == mailbox)
+        .values(version=mailboxes.c.version + 1, changed_at=now)
+    )
+    return int(row.last_position)
+
+
+def _size(connection: Connection, mailbox: int) -> int:
+    counted = select(func.count()).select_from(notices).where(notices.c.mailbox == mailbox)
+    return connection.execute(counted).scalar_one()
 
 
 def forget(database: Database, owner: Endpoint) -> None:
     """Removes a mailbox and all its notices, as when its owner's account is removed."""
     with database.transaction() as connection:
         connection.execute(delete(mailboxes).where(mailboxes.c.address == str(owner.canonical)))
+
+
+def _notice(row: Any) -> Notice:
+    return Notice(
+        row.id,
+        row.position,
+        row.url,
+        row.headers,
+        row.size,
+        row.digest,
+        row.source,
+        tuple(Check(*check) for check in json.loads(row.checks)),
+        row.received_at,
+    )
 
 
 def _mailbox_id(connection: Connection, owner: Endpoint, now: float) -> int:

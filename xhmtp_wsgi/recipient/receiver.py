@@ -9,12 +9,17 @@ from urllib.parse import quote
 
 from webob import Request, Response
 
+from xhmtp_wsgi import counters
 from xhmtp_wsgi.agent import Agent
 from xhmtp_wsgi.client_address import Address, client_address
-from xhmtp_wsgi.errors import Misdirected, NotFound, Permanent, Transient
+from xhmtp_wsgi.errors import Forbidden, Misdirected, NotFound, Permanent, Transient
+from xhmtp_wsgi.protocol.endpoint import Endpoint
+from xhmtp_wsgi.protocol.header_values import display
 from xhmtp_wsgi.protocol.notification import Notification
+from xhmtp_wsgi.rate_limits import Rate, network_of
 from xhmtp_wsgi.recipient import inbox
 from xhmtp_wsgi.recipient.authorship import AGENT, SIGNATURE, check_agent, check_signature
+from xhmtp_wsgi.recipient.filters import Action, Subject, decide, rules_for
 from xhmtp_wsgi.recipient.origin import ORIGIN, check_origin
 from xhmtp_wsgi.recipient.policy import Checks, require, run
 from xhmtp_wsgi.request_body import require_type, whole_body
@@ -25,9 +30,9 @@ logger = logging.getLogger(__name__)
 
 
 def notify(agent: Agent, request: Request, route: InboxRoute) -> Response:
-    """``POST /PREFIX/bob@B``: 201 taken, 200 had it already."""
+    """``POST /PREFIX/bob@B``: 201 taken, 200 had it already; 202 where the domain does not tell."""
     try:
-        is_new = _take(agent, request, route)
+        is_new = _take(agent, request, route.endpoint)
     except Permanent:
         agent.counters.count("notifications:refused")
         raise
@@ -35,28 +40,43 @@ def notify(agent: Agent, request: Request, route: InboxRoute) -> Response:
         agent.counters.count("notifications:put off")
         raise
     agent.counters.count(f"notifications:{'taken' if is_new else 'repeated'}")
+    if agent.settings.domains[route.endpoint.domain].unknown_recipients == "hide":
+        return json_response(202, {"status": "taken", "recipient": str(route.endpoint)})
     status = "taken" if is_new else "had it already"
     answer = {"status": status, "recipient": str(route.endpoint)}
     return json_response(201 if is_new else 200, answer)
 
 
-def _take(agent: Agent, request: Request, route: InboxRoute) -> bool:
+def _take(agent: Agent, request: Request, recipient: Endpoint) -> bool:
     """Checks a notification and stores it; was it new?"""
-    recipient = route.endpoint
+    settings = agent.settings
     require_type(request, "application/x-www-form-urlencoded")
-    body = whole_body(request, agent.settings.max_notification_size, "the notification")
+    body = whole_body(request, settings.max_notification_size, "the notification")
     if not agent.accounts.acts_for(recipient.domain):
         raise Misdirected(f"this agent does not act for {recipient.domain}")
     notification = Notification.parse(body, recipient=recipient)
-    if agent.accounts.find(recipient) is None:
+    domain = settings.domains[recipient.domain]
+    is_known = agent.accounts.find(recipient) is not None
+    if not is_known and domain.unknown_recipients == "tell":
         raise NotFound(f"{recipient.domain} has no such recipient")
-    source = client_address(request, agent.settings.trusted_proxies)
+    source = client_address(request, settings.trusted_proxies)
+    # Before anything that a flood could make us do: the DNS, and the checking of signatures.
+    rate = Rate(settings.notifications_per_second, settings.notification_burst)
+    agent.rate_limits.take(f"source:{network_of(source)}", rate, "notifications")
     checks = _checks(agent, request, body, notification, source)
     try:
-        require(agent.settings.domains[recipient.domain].verify, checks)
+        require(domain.verify, checks)
+        action = _action(agent, recipient, notification, checks)
     except Permanent as error:
         logger.info("refused a notification for %s: %s", recipient, error)
         raise
+    if notification.author is not None and checks.passed(AGENT):
+        # Only what a domain has sent itself counts as its own.
+        name = f"domain:{notification.author.domain}"
+        agent.rate_limits.take(name, rate, "notifications from that domain")
+    if not is_known or action is Action.DISCARD:
+        _work_as_if(agent)
+        return True
     return inbox.take(
         agent.database,
         recipient,
@@ -64,7 +84,32 @@ def _take(agent: Agent, request: Request, route: InboxRoute) -> bool:
         source=str(source),
         checks=checks.done,
         now=agent.clock(),
+        quarantined=action is Action.QUARANTINE,
+        most=settings.max_inbox,
     )
+
+
+def _action(
+    agent: Agent, recipient: Endpoint, notification: Notification, checks: Checks
+) -> Action:
+    """What the filters of the recipient and of his domain say. Raises Forbidden."""
+    came_from_there = checks.passed(ORIGIN) or checks.passed(SIGNATURE)
+    subject = Subject(
+        author=notification.author,
+        signed=checks.passed(SIGNATURE),
+        vouched=checks.passed(AGENT) and came_from_there,
+        headers={field.name.lower(): display(field.value) for field in notification.fields},
+    )
+    action, _ = decide(rules_for(agent.database, recipient), subject)
+    if action is Action.REFUSE:
+        raise Forbidden("the recipient does not take this")
+    return action
+
+
+def _work_as_if(agent: Agent) -> None:
+    """Writes something, so that an answer that keeps nothing takes as long as one that does."""
+    with agent.database.transaction() as connection:
+        counters.add(connection, {"notifications:not kept": 1})
 
 
 def _checks(

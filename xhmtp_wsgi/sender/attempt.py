@@ -222,7 +222,7 @@ class Attempts:
             port=url.port,
             recipient=recipient,
             code=claim.code,
-            path=message_path(prefix, letter.sender, claim.message),
+            path=message_path(prefix, letter.path_name, claim.message),
         )
         header = header_block_for(
             fields,

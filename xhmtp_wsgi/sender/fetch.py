@@ -17,6 +17,7 @@ from xhmtp_wsgi.accounts import WRONG
 from xhmtp_wsgi.agent import Agent
 from xhmtp_wsgi.database import Database
 from xhmtp_wsgi.errors import Gone, MalformedAddress, NotAuthenticated, NotFound, Transient
+from xhmtp_wsgi.login_guard import guarded
 from xhmtp_wsgi.protocol.basic_authentication import Credentials, parse_authorization
 from xhmtp_wsgi.protocol.digest import repr_digest
 from xhmtp_wsgi.protocol.endpoint import Endpoint
@@ -99,24 +100,32 @@ def _opened(agent: Agent, request: Request, identifier: str) -> tuple[StoredMess
     if message is not None:
         if delivery is not None:
             return message, delivery
-        if _is_sender(agent, message, credentials):
+        if _is_sender(agent, request, message, credentials):
             return message, None
     raise NotAuthenticated(WRONG)
 
 
-def _is_sender(agent: Agent, message: StoredMessage, credentials: Credentials) -> bool:
+def _is_sender(
+    agent: Agent, request: Request, message: StoredMessage, credentials: Credentials
+) -> bool:
     try:
         claimed = Endpoint.parse(credentials.user).canonical
         if claimed != message.sender:
             return False
-        return agent.accounts.authenticate(claimed, credentials.password) is not None
+        guarded(
+            agent,
+            request,
+            str(claimed),
+            lambda: agent.accounts.authenticate(claimed, credentials.password),
+        )
     except (MalformedAddress, NotAuthenticated):
         return False
+    return True
 
 
 def _own(agent: Agent, request: Request, route: MessageRoute | StatusRoute) -> StoredMessage:
     """A message of hers. Raises NotAuthenticated, or NotFound for what is not hers."""
-    sender = authenticated_sender(agent, request, route.sender)
+    sender = authenticated_sender(agent, request, None)
     message = outbox.find(agent.database, route.identifier)
     if message is None or message.sender != sender:
         raise NotFound("there is no such message")

@@ -14,6 +14,7 @@ from webob import Request, Response
 from xhmtp_wsgi.agent import Agent
 from xhmtp_wsgi.errors import Forbidden, ImpossibleRecipients, MalformedAddress
 from xhmtp_wsgi.protocol.access_code import new_code, new_identifier
+from xhmtp_wsgi.protocol.anonymity import anonymised
 from xhmtp_wsgi.protocol.digest import repr_digest
 from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.protocol.header_values import addresses
@@ -50,7 +51,7 @@ def inject(agent: Agent, request: Request, route: OutboxRoute) -> Response:
     pieces = body_pieces(request, agent.settings.max_message_size, "the message")
     submission = submit(agent, pieces, str(sender), named)
     message = submission.message
-    location = f"{request.environ['SCRIPT_NAME']}/{route.sender}/{message.identifier}"
+    location = f"{request.environ['SCRIPT_NAME']}/{message.path_name}/{message.identifier}"
     body = {
         "id": message.identifier,
         "message-id": message.message_id,
@@ -85,6 +86,8 @@ def submit(
             new_identifier=new_identifier,
             limit=settings.max_header_size,
         )
+        if preamble.sender is None and settings.domains[endpoint.domain].anonymous:
+            return anonymised(preamble, domain=endpoint.domain, new_identifier=new_identifier)
         _require_own_from(preamble, endpoint)
         return preamble
 
@@ -106,12 +109,14 @@ def submit(
             created_at=now,
             expires_at=_expiry(spooled.preamble, now, settings.keep_for),
             withdrawn_at=None,
+            alias=new_identifier() if spooled.preamble.sender is None else None,
         )
         stored = outbox.store(
             agent.database,
             message,
             spooled,
             [NewRecipient(recipient, new_code()) for recipient in found],
+            settings.max_storage,
         )
     return Submission(stored, is_new=stored is message)
 

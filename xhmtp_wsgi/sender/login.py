@@ -4,12 +4,13 @@ from webob import Request
 
 from xhmtp_wsgi.agent import Agent
 from xhmtp_wsgi.errors import Forbidden, MalformedAddress, NotAuthenticated
+from xhmtp_wsgi.login_guard import guarded
 from xhmtp_wsgi.protocol.basic_authentication import parse_authorization
 from xhmtp_wsgi.protocol.endpoint import Endpoint
 
 
-def authenticated_sender(agent: Agent, request: Request, local: str) -> Endpoint:
-    """The endpoint whose outbox ``/local/`` is, logged in by HTTP Basic.
+def authenticated_sender(agent: Agent, request: Request, local: str | None) -> Endpoint:
+    """The endpoint whose outbox ``/local/`` is, or anybody's, logged in by HTTP Basic.
 
     The user name is the whole address; its local part alone will do where only one of the agent's
     domains has such a user. Raises NotAuthenticated, or Forbidden for somebody else's outbox.
@@ -18,8 +19,13 @@ def authenticated_sender(agent: Agent, request: Request, local: str) -> Endpoint
     if credentials is None:
         raise NotAuthenticated("this needs HTTP Basic credentials")
     endpoint = _endpoint(agent, credentials.user)
-    account = agent.accounts.authenticate(endpoint, credentials.password)
-    if account.endpoint.local != local.lower():
+    account = guarded(
+        agent,
+        request,
+        credentials.user,
+        lambda: agent.accounts.authenticate(endpoint, credentials.password),
+    )
+    if local is not None and account.endpoint.local != local.lower():
         raise Forbidden(f"{account.endpoint} may not use the outbox of {local}")
     return account.endpoint
 

@@ -9,13 +9,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, delete, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from xhmtp_wsgi.database import Database
+from xhmtp_wsgi.errors import StorageFull
 from xhmtp_wsgi.protocol.access_code import hash_code, matches
 from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.protocol.status import WAITING, State
 from xhmtp_wsgi.sender.spool import SpooledMessage
-from xhmtp_wsgi.sender.tables import PIECE, deliveries, messages, pieces
+from xhmtp_wsgi.sender.tables import PIECE, deliveries, messages, pieces, usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,12 @@ class StoredMessage:
     created_at: float
     expires_at: float
     withdrawn_at: float | None
+    alias: str | None = None
+
+    @property
+    def path_name(self) -> str:
+        """What stands for the sender in the message's path."""
+        return self.alias or self.sender.local
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +74,7 @@ _MESSAGE_COLUMNS = (
     messages.c.created_at,
     messages.c.expires_at,
     messages.c.withdrawn_at,
+    messages.c.alias,
 )
 
 
@@ -74,16 +83,20 @@ def store(
     message: StoredMessage,
     spooled: SpooledMessage,
     recipients: Sequence[NewRecipient],
+    most: int,
 ) -> StoredMessage:
     """Stores the message and queues a notification for each recipient, in one transaction.
 
     Returns the message as stored; that is an earlier one where the same sender has used the same
-    Message-ID before, and then nothing was written. Raises DatabaseUnavailable or StorageFull.
+    Message-ID before, and then nothing was written. Raises DatabaseUnavailable, or StorageFull,
+    also where the sender has over ``most`` octets kept then.
     """
     with database.transaction() as connection:
         earlier = _by_message_id(connection, message.sender, message.message_id)
         if earlier is not None:
             return earlier
+        if charge(connection, message.sender, message.size) > most:
+            raise StorageFull(f"{message.sender} may have {most} octets kept, and no more")
         add(connection, message, spooled, recipients)
     return message
 
@@ -108,6 +121,7 @@ def add(
             created_at=message.created_at,
             expires_at=message.expires_at,
             is_report=is_report,
+            alias=message.alias,
         )
     )
     for number, octets in enumerate(spooled.in_pieces(PIECE)):
@@ -129,6 +143,19 @@ def add(
             }
             for recipient in recipients
         ],
+    )
+
+
+def charge(connection: Connection, sender: Endpoint, octets: int) -> int:
+    """Counts octets that are kept for a sender, or with a minus let go; returns how many are."""
+    insert_ = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    statement = insert_(usage).values(sender=str(sender), octets=octets)
+    return int(
+        connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=[usage.c.sender], set_={"octets": usage.c.octets + octets}
+            ).returning(usage.c.octets)
+        ).scalar_one()
     )
 
 
@@ -199,10 +226,11 @@ def note_fetched(database: Database, delivery: int, now: float) -> None:
 def withdraw(database: Database, identifier: str, now: float) -> None:
     """Takes a message back: its octets go, nobody is told any more, whoever asks learns that."""
     with database.transaction() as connection:
+        note_emptied(connection, identifier, now)
         connection.execute(
             update(messages)
             .where(messages.c.id == identifier, messages.c.withdrawn_at.is_(None))
-            .values(withdrawn_at=now, emptied_at=now)
+            .values(withdrawn_at=now)
         )
         connection.execute(delete(pieces).where(pieces.c.message == identifier))
         kept = (State.REFUSED, State.EXPIRED)
@@ -211,6 +239,18 @@ def withdraw(database: Database, identifier: str, now: float) -> None:
             .where(deliveries.c.message == identifier, deliveries.c.state.not_in(kept))
             .values(state=State.WITHDRAWN, next_try_at=None, code=None)
         )
+
+
+def note_emptied(connection: Connection, identifier: str, now: float) -> None:
+    """Notes that a message's octets are let go, once; they count no more for its sender."""
+    row = connection.execute(
+        update(messages)
+        .where(messages.c.id == identifier, messages.c.emptied_at.is_(None))
+        .values(emptied_at=now)
+        .returning(messages.c.sender, messages.c.size, messages.c.is_report)
+    ).one_or_none()
+    if row is not None and not row.is_report:
+        charge(connection, Endpoint.parse(row.sender), -row.size)
 
 
 def statuses(database: Database, identifier: str) -> list[RecipientStatus]:
@@ -285,4 +325,5 @@ def _message(row: Any) -> StoredMessage:
         row.created_at,
         row.expires_at,
         row.withdrawn_at,
+        row.alias,
     )

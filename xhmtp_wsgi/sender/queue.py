@@ -302,6 +302,7 @@ class Letter:
     size: int
     digest: bytes
     expires_at: float
+    path_name: str
 
 
 def letter(database: Database, identifier: str) -> Letter:
@@ -314,9 +315,12 @@ def letter(database: Database, identifier: str) -> Letter:
                 messages.c.size,
                 messages.c.digest,
                 messages.c.expires_at,
+                messages.c.alias,
             ).where(messages.c.id == identifier)
         ).one()
-    return Letter(Endpoint.parse(row.sender), row.header, row.size, row.digest, row.expires_at)
+    sender = Endpoint.parse(row.sender)
+    path_name = row.alias or sender.local
+    return Letter(sender, row.header, row.size, row.digest, row.expires_at, path_name)
 
 
 def note_move(database: Database, claim: Claim, recipient: Endpoint) -> None:

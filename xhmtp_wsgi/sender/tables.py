@@ -42,6 +42,8 @@ messages = Table(
     Column("emptied_at", Double),
     # A report of ours: nobody is told what becomes of that (RFC 3464, section 2.1).
     Column("is_report", Boolean, nullable=False, server_default=false()),
+    # What stands in the sender's place in the URL of an anonymous message.
+    Column("alias", Text),
     UniqueConstraint("sender", "message_id"),
 )
 
@@ -107,4 +109,11 @@ destinations = Table(
     Column("failing_since", Double, nullable=False),
     Column("next_try_at", Double, nullable=False),
     Column("last_answer", Text, nullable=False),
+)
+
+usage = Table(
+    "sender_usage",
+    metadata,
+    Column("sender", Text, primary_key=True),
+    Column("octets", BigInteger, nullable=False),
 )

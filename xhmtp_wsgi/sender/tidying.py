@@ -13,6 +13,7 @@ from xhmtp_wsgi.agent import Agent
 from xhmtp_wsgi.database import Database
 from xhmtp_wsgi.protocol.status import WAITING, State
 from xhmtp_wsgi.sender.failure_notice import Kind
+from xhmtp_wsgi.sender.outbox import note_emptied
 from xhmtp_wsgi.sender.tables import deliveries, messages, pieces
 
 GAP = 2 * 86400.0  # seconds between two passes above which the clock may have jumped
@@ -91,9 +92,7 @@ def _empty(database: Database, identifier: str, now: float, over: Callable[[], b
                 )
             )
             if gone.rowcount < PIECES_AT_ONCE:
-                connection.execute(
-                    update(messages).where(messages.c.id == identifier).values(emptied_at=now)
-                )
+                note_emptied(connection, identifier, now)
                 return
 
 

@@ -1,0 +1,57 @@
+"""Guessing at passwords: failed log-ins are counted by address and account, and logged.
+
+An address that failed too often, in all or for one account, is refused for a while without a look
+at the password. An account that many addresses fail for is refused to those that have failed for it
+once, and not to its owner, who comes from elsewhere.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+from webob import Request
+
+from xhmtp_wsgi.agent import Agent
+from xhmtp_wsgi.client_address import client_address
+from xhmtp_wsgi.errors import NotAuthenticated, TooMany
+from xhmtp_wsgi.rate_limits import Rate, network_of
+
+logger = logging.getLogger("xhmtp_wsgi.security")
+
+WINDOW = 900.0  # seconds
+BY_PAIR = Rate(10 / WINDOW, 10)
+BY_ADDRESS = Rate(50 / WINDOW, 50)
+BY_ACCOUNT = Rate(200 / WINDOW, 200)
+WHAT = "failed log-ins"
+
+Found = TypeVar("Found")
+
+
+def guarded(agent: Agent, request: Request, account: str, check: Callable[[], Found]) -> Found:
+    """What ``check`` returns. ``account``: the name that was given, known or not.
+
+    Raises TooMany instead of checking, or what ``check`` raises; a NotAuthenticated is counted.
+    """
+    limits = agent.rate_limits
+    address = client_address(request, agent.settings.trusted_proxies)
+    source = network_of(address)
+    pair, by_address, by_account = (
+        f"login:{source}:{account[:320]}",
+        f"login:{source}",
+        f"account:{account[:320]}",
+    )
+    limits.check(by_address, BY_ADDRESS, WHAT)
+    limits.check(pair, BY_PAIR, WHAT)
+    try:
+        limits.check(by_account, BY_ACCOUNT, WHAT)
+    except TooMany:
+        # The owner, whose address has not failed, still may.
+        limits.check(pair, Rate(BY_PAIR.per_second, 1), WHAT)
+    try:
+        return check()
+    except NotAuthenticated:
+        for name, rate in ((pair, BY_PAIR), (by_address, BY_ADDRESS), (by_account, BY_ACCOUNT)):
+            limits.spend(name, rate)
+        # fail2ban reads this line: contrib/fail2ban/filter.d/xhmtp.conf
+        logger.warning("failed log-in from %s", address)
+        raise

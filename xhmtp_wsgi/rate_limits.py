@@ -1,0 +1,148 @@
+"""Limits of rates that hold over all workers and hosts: token buckets in the database.
+
+A process takes some tokens at a time and spends them by itself, so that not each request costs a
+write; and it remembers until when a bucket is empty, so that a flood is refused without one.
+"""
+
+import ipaddress
+import math
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy import Column, Double, Table, Text, delete, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from xhmtp_wsgi.database import Database
+from xhmtp_wsgi.errors import TooMany
+from xhmtp_wsgi.schema import metadata
+
+SHARE = 0.02  # of a full bucket that a process takes at a time
+HELD_FOR = 30.0  # seconds for which a process may hold what it took
+MOST_HELD = 10_000  # names that a process remembers
+FORGOTTEN_AFTER = 86400.0  # seconds
+FORGOTTEN_AT_ONCE = 500
+
+buckets = Table(
+    "bucket",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("tokens", Double, nullable=False),
+    Column("filled_at", Double, nullable=False, index=True),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """``burst`` at once at the most, and ``per_second`` in the long run."""
+
+    per_second: float
+    burst: float
+
+
+@dataclass(slots=True)
+class _Held:
+    tokens: float
+    until: float
+    empty_until: float = 0.0
+
+
+class RateLimits:
+    """The buckets, as one process uses them. Safe for several threads."""
+
+    def __init__(
+        self, database: Database, clock: Callable[[], float], monotonic: Callable[[], float]
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._monotonic = monotonic
+        self._start_afresh()
+
+    def take(self, name: str, rate: Rate, what: str) -> None:
+        """Takes one token. Raises TooMany, which says ``what`` there are too many of."""
+        if self._process != os.getpid():
+            self._start_afresh()
+        now = self._monotonic()
+        with self._lock:
+            held = self._held.get(name)
+            if held is not None and now < held.empty_until:
+                raise TooMany(f"too many {what}", held.empty_until - now)
+            if held is not None and held.tokens >= 1 and now < held.until:
+                held.tokens -= 1
+                return
+        granted, wait = self._grant(name, rate)
+        with self._lock:
+            self._held[name] = _Held(granted - 1, now + HELD_FOR, now + wait)
+            self._held.move_to_end(name)
+            while len(self._held) > MOST_HELD:
+                self._held.popitem(last=False)
+        if not granted:
+            raise TooMany(f"too many {what}", wait)
+
+    def check(self, name: str, rate: Rate, what: str) -> None:
+        """Raises TooMany where there is no token left; takes none."""
+        with self._database.reading() as connection:
+            row = connection.execute(
+                select(buckets.c.tokens, buckets.c.filled_at).where(buckets.c.name == name)
+            ).one_or_none()
+        if row is None:
+            return
+        tokens = self._filled(row.tokens, row.filled_at, rate)
+        if tokens < 1:
+            raise TooMany(f"too many {what}", (1 - tokens) / rate.per_second)
+
+    def spend(self, name: str, rate: Rate) -> None:
+        """Takes one token where there is one; for what has happened already."""
+        self._grant(name, rate, most=1)
+
+    def _grant(self, name: str, rate: Rate, most: float | None = None) -> tuple[float, float]:
+        """Takes tokens out of the bucket: how many, and the seconds to wait where none was left."""
+        now = self._clock()
+        wanted = most or max(1.0, math.floor(rate.burst * SHARE))
+        with self._database.transaction() as connection:
+            row = connection.execute(
+                select(buckets.c.tokens, buckets.c.filled_at)
+                .where(buckets.c.name == name)
+                .with_for_update()
+            ).one_or_none()
+            tokens = rate.burst if row is None else self._filled(row.tokens, row.filled_at, rate)
+            granted = math.floor(min(tokens, wanted))
+            insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
+            statement = insert(buckets).values(name=name, tokens=tokens - granted, filled_at=now)
+            connection.execute(
+                statement.on_conflict_do_update(
+                    index_elements=[buckets.c.name],
+                    set_={"tokens": tokens - granted, "filled_at": now},
+                )
+            )
+            if row is None:
+                # Who comes for the first time pays for sweeping out some that came long ago.
+                old = (
+                    select(buckets.c.name)
+                    .where(buckets.c.filled_at < now - FORGOTTEN_AFTER)
+                    .limit(FORGOTTEN_AT_ONCE)
+                )
+                connection.execute(delete(buckets).where(buckets.c.name.in_(old)))
+        wait = 0.0 if granted else max(1.0, (1 - (tokens - granted)) / rate.per_second)
+        return granted, wait
+
+    def _filled(self, tokens: float, filled_at: float, rate: Rate) -> float:
+        # A clock that was set back must not hold a bucket empty.
+        passed = max(0.0, self._clock() - filled_at)
+        return min(rate.burst, tokens + passed * rate.per_second)
+
+    def _start_afresh(self) -> None:
+        self._lock = threading.Lock()
+        self._held: OrderedDict[str, _Held] = OrderedDict()
+        self._process = os.getpid()
+
+
+def network_of(address: ipaddress.IPv4Address | ipaddress.IPv6Address | None) -> str:
+    """Whom a limit by address means: an IPv4 address, or the /64 that an IPv6 one is of."""
+    if address is None:
+        return "unknown"
+    if address.version == 4:
+        return str(address)
+    return str(ipaddress.ip_network((address, 64), strict=False))
