@@ -62,6 +62,13 @@ class LoopbackNetwork:
     addresses: Mapping[str, str]
     hosts: dict[str, Any] = field(default_factory=dict)
     posts: list[tuple[str, str]] = field(default_factory=list)
+    well_known: dict[str, str] = field(default_factory=dict)
+
+    def get(self, target: AgentTarget, path: str, headers: Mapping[str, str]) -> HTTPAnswer:
+        if target.host not in self.well_known:
+            raise ConnectionFailed(f"{target.host} is not there")
+        assert (target.scheme, path) == ("https", "/.well-known/xhmtp")
+        return HTTPAnswer(200, {}, self.well_known[target.host].encode())
 
     def post(
         self,

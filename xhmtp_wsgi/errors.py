@@ -30,6 +30,8 @@
         ├── DNSUnavailable         no answer, or SERVFAIL
         ├── ConnectionFailed       refused, reset, no route, an answer cut short
         │   ├── DeadlineExceeded   too slow
+        │   ├── Downgrade          had TLS once, and now names no agent with it
+        │   ├── Unvouched          nothing but the DNS says that it is their agent
         │   └── TLSFailed          names what is wrong with the certificate
         ├── OwnDomainInError       our own records must be mended before anybody can be told
         ├── DatabaseUnavailable    locked, gone, or not reachable
@@ -185,6 +187,14 @@ class ConnectionFailed(Transient):
 
 class DeadlineExceeded(ConnectionFailed):
     """The other side was too slow."""
+
+
+class Downgrade(ConnectionFailed):
+    """A domain that was reached over TLS names no agent with it any more."""
+
+
+class Unvouched(ConnectionFailed):
+    """Nothing but the DNS says that a host is an agent of a domain, and the sender's wants more."""
 
 
 class TLSFailed(ConnectionFailed):

@@ -93,6 +93,13 @@ def unknown_recipients(value: object) -> str:
     return str(value)
 
 
+def unvouched(value: object) -> str:
+    """send, wait or sealed."""
+    if value not in ("send", "wait", "sealed"):
+        raise ValueError('is none of "send", "wait", "sealed"')
+    return str(value)
+
+
 def database_url(value: object) -> str:
     """An SQLAlchemy URL; ``postgresql://`` is taken to mean psycopg 3."""
     try:

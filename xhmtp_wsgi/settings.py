@@ -51,6 +51,12 @@ class DomainSettings:
         "which check a notification must pass to be taken",
     )
     anonymous: bool = _setting(False, types.boolean, "may its users send without From?")
+    unvouched: str = _setting(
+        "send",
+        types.unvouched,
+        "what becomes of a message for an agent that nothing but unsigned DNS names: "
+        '"send" it, and mark that; "wait"; or send only what is "sealed"',
+    )
     unknown_recipients: str = _setting(
         "tell",
         types.unknown_recipients,
@@ -134,6 +140,11 @@ class Settings:
         90 * 86400.0,
         types.seconds,
         "seconds for which it is still known what became of a message that has expired",
+    )
+    tls_remembered_for: float = _setting(
+        180 * 86400.0,
+        types.seconds,
+        "seconds for which a domain that was reached over TLS is not spoken to in clear",
     )
     metrics: tuple[Network, ...] = _setting(
         (),

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from enum import Enum
 
 from xhmtp_wsgi.agent import Agent
-from xhmtp_wsgi.discovery import MAX_TARGETS_TRIED
+from xhmtp_wsgi.discovery import MAX_TARGETS_TRIED, AgentTarget
 from xhmtp_wsgi.errors import (
     AddressRefused,
     BadDomain,
@@ -26,6 +26,7 @@ from xhmtp_wsgi.errors import (
     OwnDomainInError,
     Permanent,
     Transient,
+    Unvouched,
     XHMTPError,
 )
 from xhmtp_wsgi.network import HTTPAnswer
@@ -42,6 +43,7 @@ from xhmtp_wsgi.sender.failure_notice import Kind
 from xhmtp_wsgi.sender.moved import MAX_MOVES, Place, moved_place
 from xhmtp_wsgi.sender.queue import Claim, Letter, Outcome
 from xhmtp_wsgi.sender.retry import FEWEST_TRIES, RetrySchedule, Verdict, retry_after, verdict
+from xhmtp_wsgi.sender.target_trust import TargetTrust
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +81,7 @@ class _Answered:
     host: str
     moved_to: Endpoint | None = None
     note: str = ""
+    unvouched: str | None = None
 
 
 class Attempts:
@@ -90,6 +93,9 @@ class Attempts:
         self._delay_report_after = delay_report_after
         self._letters: OrderedDict[str, tuple[Letter, tuple[Field, ...]]] = OrderedDict()
         self._lock = threading.Lock()
+        self._trust = TargetTrust(
+            agent.database, agent.network, agent.clock, agent.settings.tls_remembered_for
+        )
 
     def make(self, claim: Claim) -> Tried:
         """One try, from the look-up to the answer."""
@@ -126,6 +132,8 @@ class Attempts:
         if 300 <= answer.status < 400:
             words += "; that agent is set up wrongly"
         outcome = self._outcome(claim, meaning, answer.status, words)
+        if answered.unvouched is not None and meaning is Verdict.DONE:
+            outcome = replace(outcome, unvouched=answered.unvouched)
         if answer.status == 401:
             outcome = replace(outcome, unverified_since=unverified)
         if answered.moved_to is not None and answered.moved_to != claim.recipient:
@@ -151,7 +159,10 @@ class Attempts:
         for target in targets:
             place = Place(target, path, claim.recipient)
             try:
-                return self._followed(claim, letter, fields, place, end)
+                unvouched = self._trusted(domain, target, letter)
+                answered = self._followed(claim, letter, fields, place, end)
+                self._trust.note_tls(domain, target)
+                return replace(answered, unvouched=unvouched)
             except (ConnectionFailed, DNSUnavailable, AddressRefused) as error:
                 logger.info("%s of %s does not answer: %s", target.host, domain, error)
                 # What may pass counts for more than what will not.
@@ -159,6 +170,16 @@ class Attempts:
                     failure = error
         assert failure is not None  # noqa: S101 - agents() returns at least one target
         raise failure
+
+    def _trusted(self, domain: str, target: AgentTarget, letter: Letter) -> str | None:
+        """None, or the host that the DNS alone vouches for. Raises Downgrade or Unvouched."""
+        self._trust.require_tls(domain, target)
+        if self._trust.is_vouched(domain, target):
+            return None
+        policy = self._agent.settings.domains[letter.sender.domain].unvouched
+        if policy == "wait" or (policy == "sealed" and not letter.is_sealed):
+            raise Unvouched(f"nothing but the DNS says that {target.host} acts for {domain}")
+        return target.host
 
     def _followed(
         self, claim: Claim, letter: Letter, fields: tuple[Field, ...], place: Place, end: float

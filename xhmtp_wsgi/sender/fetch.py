@@ -180,6 +180,7 @@ def _described_recipient(status: RecipientStatus) -> dict[str, object]:
         "last-status": status.last_status,
         "last-answer": status.last_answer,
         "moved-to": status.moved_to,
+        "unvouched": status.unvouched,
         "notified": _time(status.notified_at),
         "fetched": _time(status.fetched_at),
     }

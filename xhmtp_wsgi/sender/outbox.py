@@ -54,6 +54,7 @@ class RecipientStatus:
     notified_at: float | None
     fetched_at: float | None
     moved_to: str | None
+    unvouched: str | None
     traceback: str | None
 
 
@@ -268,6 +269,7 @@ def statuses(database: Database, identifier: str) -> list[RecipientStatus]:
                 deliveries.c.notified_at,
                 deliveries.c.fetched_at,
                 deliveries.c.moved_to,
+                deliveries.c.unvouched,
                 deliveries.c.traceback,
             )
             .where(deliveries.c.message == identifier)
@@ -285,6 +287,7 @@ def statuses(database: Database, identifier: str) -> list[RecipientStatus]:
             row.notified_at,
             row.fetched_at,
             row.moved_to,
+            row.unvouched,
             row.traceback,
         )
         for row in found

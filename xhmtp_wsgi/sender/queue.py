@@ -61,6 +61,7 @@ class Outcome:
     answer: str
     next_try_at: float | None
     moved_to: str | None = None
+    unvouched: str | None = None
     unverified_since: float | None = None
     traceback: str | None = None
     report: Kind | None = None
@@ -195,6 +196,7 @@ def record(
                     next_try_at=bindparam("b_next"),
                     notified_at=bindparam("b_notified"),
                     moved_to=func.coalesce(bindparam("b_moved"), deliveries.c.moved_to),
+                    unvouched=bindparam("b_unvouched"),
                     unverified_since=bindparam("b_unverified"),
                     internal_failures=bindparam("b_internal"),
                     traceback=bindparam("b_traceback"),
@@ -304,6 +306,11 @@ class Letter:
     expires_at: float
     path_name: str
 
+    @property
+    def is_sealed(self) -> bool:
+        """Can nobody but its recipients read it? (docs/protocol.md, section 11)"""
+        return b"\r\ncontent-type: application/age" in b"\r\n" + self.header.lower()
+
 
 def letter(database: Database, identifier: str) -> Letter:
     """The message that is told of."""
@@ -367,6 +374,7 @@ def _bound(outcome: Outcome, now: float) -> dict[str, object]:
         "b_next": outcome.next_try_at,
         "b_notified": now if outcome.state == State.NOTIFIED else None,
         "b_moved": outcome.moved_to,
+        "b_unvouched": outcome.unvouched,
         "b_unverified": outcome.unverified_since,
         "b_internal": claim.internal_failures + 1 if outcome.traceback else 0,
         "b_traceback": outcome.traceback,

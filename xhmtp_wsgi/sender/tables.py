@@ -78,6 +78,8 @@ deliveries = Table(
     Column("fetched_at", Double),
     # Where the recipient's agent said that his inbox has moved to (308).
     Column("moved_to", Text),
+    # The agent that was told although nothing but the DNS said that it is his.
+    Column("unvouched", Text),
     # Since when he answers 401.
     Column("unverified_since", Double),
     Column("internal_failures", Integer, nullable=False, server_default="0"),

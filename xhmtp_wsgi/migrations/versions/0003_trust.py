@@ -59,3 +59,18 @@ def upgrade() -> None:
         "WHERE emptied_at IS NULL GROUP BY sender"
     )
     op.add_column("message", sa.Column("alias", sa.Text(), nullable=True))
+    op.create_table(
+        "tls_domain",
+        sa.Column("domain", sa.Text(), nullable=False),
+        sa.Column("seen_at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("domain", name=op.f("pk_tls_domain")),
+    )
+    op.create_table(
+        "vouched_target",
+        sa.Column("domain", sa.Text(), nullable=False),
+        sa.Column("target", sa.Text(), nullable=False),
+        sa.Column("is_vouched", sa.Double(), nullable=False),
+        sa.Column("seen_at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("domain", "target", name=op.f("pk_vouched_target")),
+    )
+    op.add_column("delivery", sa.Column("unvouched", sa.Text(), nullable=True))

@@ -1,0 +1,138 @@
+"""Is that host really an agent of the recipient's domain? And is it to be spoken to in clear?
+
+The DNS without DNSSEC can be forged on the way. A target is believed where it lies in the domain,
+where the local resolver vouches for the answer, or where the domain's own site names it over TLS,
+at ``https://B/.well-known/xhmtp``. A domain that was reached over TLS once is not spoken to in
+clear for as long as that is remembered.
+
+What was found out is kept in the database, as each pass of the notifier is a process of its own.
+"""
+
+import re
+from collections.abc import Callable
+
+from sqlalchemy import Column, Double, Table, Text, delete, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from xhmtp_wsgi.database import Database
+from xhmtp_wsgi.discovery import AgentTarget
+from xhmtp_wsgi.errors import Downgrade, Permanent, Transient
+from xhmtp_wsgi.network import HTTPAnswer, Network
+from xhmtp_wsgi.schema import metadata
+
+WELL_KNOWN = "/.well-known/xhmtp"
+KEPT_FOR = 3600.0  # seconds for which an answer about a target is good
+MAX_LINES = 100
+_HOST = re.compile(r"[a-z0-9.-]{1,253}(?::[0-9]{1,5})?")
+
+tls_domains = Table(
+    "tls_domain",
+    metadata,
+    Column("domain", Text, primary_key=True),
+    Column("seen_at", Double, nullable=False),
+)
+vouched_targets = Table(
+    "vouched_target",
+    metadata,
+    Column("domain", Text, primary_key=True),
+    Column("target", Text, primary_key=True),
+    Column("is_vouched", Double, nullable=False),
+    Column("seen_at", Double, nullable=False),
+)
+
+
+class TargetTrust:
+    """What is known of other domains' agents."""
+
+    def __init__(
+        self,
+        database: Database,
+        network: Network,
+        clock: Callable[[], float],
+        remembered_for: float,
+    ) -> None:
+        """``remembered_for``: seconds for which a domain that had TLS must have it."""
+        self._database = database
+        self._network = network
+        self._clock = clock
+        self._remembered_for = remembered_for
+
+    def require_tls(self, domain: str, target: AgentTarget) -> None:
+        """Raises Downgrade for a target in clear of a domain that was reached over TLS."""
+        if target.scheme == "https":
+            return
+        with self._database.reading() as connection:
+            seen = connection.execute(
+                select(tls_domains.c.seen_at).where(tls_domains.c.domain == domain)
+            ).scalar()
+        if seen is not None and self._clock() - seen < self._remembered_for:
+            raise Downgrade(f"{domain} was reached over TLS before, and now names no such agent")
+
+    def note_tls(self, domain: str, target: AgentTarget) -> None:
+        """Remembers that a domain was reached over TLS."""
+        if target.scheme != "https":
+            return
+        now = self._clock()
+        with self._database.reading() as connection:
+            seen = connection.execute(
+                select(tls_domains.c.seen_at).where(tls_domains.c.domain == domain)
+            ).scalar()
+        if seen is not None and 0 <= now - seen < KEPT_FOR:
+            return
+        insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
+        statement = insert(tls_domains).values(domain=domain, seen_at=now)
+        with self._database.transaction() as connection:
+            connection.execute(
+                statement.on_conflict_do_update(
+                    index_elements=[tls_domains.c.domain], set_={"seen_at": now}
+                )
+            )
+
+    def is_vouched(self, domain: str, target: AgentTarget) -> bool:
+        """Is the target to be believed? Asks the domain's own site where nothing else tells."""
+        host = target.host
+        if host == domain or host.endswith(f".{domain}") or target.authenticated:
+            return True
+        now, name = self._clock(), f"{host}:{target.port}"
+        with self._database.reading() as connection:
+            row = connection.execute(
+                select(vouched_targets.c.is_vouched, vouched_targets.c.seen_at).where(
+                    vouched_targets.c.domain == domain, vouched_targets.c.target == name
+                )
+            ).one_or_none()
+        if row is not None and 0 <= now - row.seen_at < KEPT_FOR:
+            return bool(row.is_vouched)
+        vouched = self._is_named(domain, host, target.port)
+        with self._database.transaction() as connection:
+            connection.execute(
+                delete(vouched_targets).where(
+                    vouched_targets.c.domain == domain, vouched_targets.c.target == name
+                )
+            )
+            connection.execute(
+                vouched_targets.insert().values(
+                    domain=domain, target=name, is_vouched=float(vouched), seen_at=now
+                )
+            )
+        return vouched
+
+    def _is_named(self, domain: str, host: str, port: int) -> bool:
+        site = AgentTarget("https", domain, 443)
+        try:
+            answer = self._network.get(site, WELL_KNOWN, {"Accept": "text/plain"})
+        except (Permanent, Transient):
+            return False
+        return {host, f"{host}:{port}"} & set(named_agents(answer)) != set()
+
+
+def named_agents(answer: HTTPAnswer) -> tuple[str, ...]:
+    """The hosts that ``.well-known/xhmtp`` names: lines ``agent: HOST`` or ``agent: HOST:PORT``."""
+    if answer.status != 200 or answer.truncated:
+        return ()
+    found = []
+    for line in answer.body.decode("utf-8", "replace").splitlines()[:MAX_LINES]:
+        name, colon, value = line.partition(":")
+        host = value.strip().lower()
+        if colon and name.strip().lower() == "agent" and _HOST.fullmatch(host):
+            found.append(host.removesuffix(":443"))
+    return tuple(found)
