@@ -46,7 +46,8 @@ def guarded(agent: Agent, request: Request, account: str, check: Callable[[], Fo
         limits.check(by_account, BY_ACCOUNT, WHAT)
     except TooMany:
         # The owner, whose address has not failed, still may.
-        limits.check(pair, Rate(BY_PAIR.per_second, 1), WHAT)
+        if limits.left(pair, BY_PAIR) < BY_PAIR.burst:
+            raise
     try:
         return check()
     except NotAuthenticated:

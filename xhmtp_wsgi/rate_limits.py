@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy import Column, Double, Table, Text, delete, select
+from sqlalchemy import Column, Double, Table, Text, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from xhmtp_wsgi.database import Database
@@ -81,15 +81,17 @@ class RateLimits:
         if not granted:
             raise TooMany(f"too many {what}", wait)
 
-    def check(self, name: str, rate: Rate, what: str) -> None:
-        """Raises TooMany where there is no token left; takes none."""
+    def left(self, name: str, rate: Rate) -> float:
+        """How many tokens are left; takes none."""
         with self._database.reading() as connection:
             row = connection.execute(
                 select(buckets.c.tokens, buckets.c.filled_at).where(buckets.c.name == name)
             ).one_or_none()
-        if row is None:
-            return
-        tokens = self._filled(row.tokens, row.filled_at, rate)
+        return rate.burst if row is None else self._filled(row.tokens, row.filled_at, rate)
+
+    def check(self, name: str, rate: Rate, what: str) -> None:
+        """Raises TooMany where there is no token left; takes none."""
+        tokens = self.left(name, rate)
         if tokens < 1:
             raise TooMany(f"too many {what}", (1 - tokens) / rate.per_second)
 
@@ -101,23 +103,27 @@ class RateLimits:
         """Takes tokens out of the bucket: how many, and the seconds to wait where none was left."""
         now = self._clock()
         wanted = most or max(1.0, math.floor(rate.burst * SHARE))
+        insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
         with self._database.transaction() as connection:
+            # There first, so that it can be locked.
+            made = connection.execute(
+                insert(buckets)
+                .values(name=name, tokens=rate.burst, filled_at=now)
+                .on_conflict_do_nothing()
+            )
             row = connection.execute(
                 select(buckets.c.tokens, buckets.c.filled_at)
                 .where(buckets.c.name == name)
                 .with_for_update()
-            ).one_or_none()
-            tokens = rate.burst if row is None else self._filled(row.tokens, row.filled_at, rate)
+            ).one()
+            tokens = self._filled(row.tokens, row.filled_at, rate)
             granted = math.floor(min(tokens, wanted))
-            insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
-            statement = insert(buckets).values(name=name, tokens=tokens - granted, filled_at=now)
             connection.execute(
-                statement.on_conflict_do_update(
-                    index_elements=[buckets.c.name],
-                    set_={"tokens": tokens - granted, "filled_at": now},
-                )
+                update(buckets)
+                .where(buckets.c.name == name)
+                .values(tokens=tokens - granted, filled_at=now)
             )
-            if row is None:
+            if made.rowcount > 0:
                 # Who comes for the first time pays for sweeping out some that came long ago.
                 old = (
                     select(buckets.c.name)

@@ -80,6 +80,8 @@ def parse_who(text: str) -> str:
             return f"*@{parse_hostname(text[2:])}"
         if text.startswith("*."):
             return f"*.{parse_hostname(text[2:])}"
+        if "*" in text:
+            raise MalformedAddress("a * stands for a whole name, as *@A, or for all below, as *.A")
         return str(Endpoint.parse(text).canonical)
     except MalformedAddress as error:
         raise Malformed(
