@@ -173,9 +173,9 @@ case("a signature of 5,000 octets", 401, by_signature(
     lambda f, body: ({**f, "signature": "xhmtp=:" + "A" * 5000 + ":"}, body)))  # fmt: skip
 case("another content type", 415, by_signature(
     lambda f, body: ({**f, "content-type": "text/plain"}, body)))  # fmt: skip
-case("signed for another host's message", 401, by_signature(
+case("signed for another host's message", 403, by_signature(
     lambda f, body: _resigned(form(url(host="cheryl.example")))))  # fmt: skip
-case("signed for a message outside the prefix", 401, by_signature(
+case("signed for a message outside the prefix", 403, by_signature(
     lambda f, body: _resigned(form(url(path=f"/other/alice/{ID}")))))  # fmt: skip
 case("signed, and From is another's", 401, by_signature(
     lambda f, body: _resigned(form(headers="From: eve@mallory.example\r\n"))))  # fmt: skip
