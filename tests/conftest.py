@@ -11,8 +11,32 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests import log_search
 from tests.live.servers import free_port, until
 from tests.world import World, make_world
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """All log output is kept, to be searched at the end."""
+    if not hasattr(config, "workerinput"):
+        log_search.begin()
+    log_search.listen()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """No log of the whole suite has a secret in it, or the run has failed."""
+    if hasattr(session.config, "workerinput"):
+        return
+    lines, wrong = log_search.found()
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None:
+        reporter.write_line(f"\n{lines:,} lines of logs searched: {len(wrong)} with a secret")
+        for line in wrong[:20]:
+            reporter.write_line(line)
+    if wrong:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    log_search.end()
+
 
 LOCAL = "postgresql://postgres@127.0.0.1:5432/postgres"
 

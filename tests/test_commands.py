@@ -8,17 +8,21 @@ from pathlib import Path
 
 import pytest
 
+from tests import log_search
+
 BIN = Path(sys.executable).parent
 
 
 def run(
     directory: Path, program: str, *arguments: str, typed: str = ""
 ) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
+    done = subprocess.run(
         [str(BIN / program), *arguments],
         input=typed, capture_output=True, text=True, timeout=60, check=False, cwd=directory,
         env={**os.environ, "XHMTP_CONFIG": ""},
     )  # fmt: skip
+    log_search.keep(done.stderr)
+    return done
 
 
 @pytest.fixture

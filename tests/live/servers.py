@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests import log_search
 from xhmtp_wsgi import Settings
 from xhmtp_wsgi.agent import Agent, make_agent
 
@@ -240,12 +241,13 @@ class AgentServer:
             self.process.terminate()
             self.process.wait(timeout=30)
             self.process = None
+            log_search.keep(self.log.read_text(errors="replace"))
 
     def run(
         self, program: str, *arguments: str, typed: str = ""
     ) -> "subprocess.CompletedProcess[str]":
         """Runs one of our commands with this agent's settings."""
-        return subprocess.run(
+        done = subprocess.run(
             [str(BIN / program), "--config", str(self.settings), *arguments],
             input=typed,
             capture_output=True,
@@ -253,6 +255,8 @@ class AgentServer:
             timeout=120,
             check=False,
         )
+        log_search.keep(done.stderr)
+        return done
 
     def must(self, program: str, *arguments: str, typed: str = "") -> str:
         """The same; what it printed, if it succeeded."""
