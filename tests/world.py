@@ -64,11 +64,18 @@ class LoopbackNetwork:
     posts: list[tuple[str, str]] = field(default_factory=list)
     well_known: dict[str, str] = field(default_factory=dict)
 
-    def get(self, target: AgentTarget, path: str, headers: Mapping[str, str]) -> HTTPAnswer:
-        if target.host not in self.well_known:
-            raise ConnectionFailed(f"{target.host} is not there")
-        assert (target.scheme, path) == ("https", "/.well-known/xhmtp")
-        return HTTPAnswer(200, {}, self.well_known[target.host].encode())
+    def get(
+        self, target: AgentTarget, path: str, headers: Mapping[str, str], **_: Any
+    ) -> HTTPAnswer:
+        if target.host in self.well_known:
+            assert (target.scheme, path) == ("https", "/.well-known/xhmtp")
+            return HTTPAnswer(200, {}, self.well_known[target.host].encode())
+        host = self.hosts.get(target.host, ConnectionFailed(f"{target.host} is not there"))
+        if isinstance(host, XHMTPError):
+            raise host
+        path, _colon, query = path.partition("?")
+        answer = Request.blank(f"{path}?{query}", headers=dict(headers)).get_response(host)
+        return HTTPAnswer(answer.status_int, {}, answer.body)
 
     def post(
         self,

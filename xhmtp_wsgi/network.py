@@ -46,7 +46,8 @@ _OURS = {"host", "content-length", "transfer-encoding", "connection"}
 class HTTPAnswer:
     """An answer; ``headers`` by name in lower case, each cut at 4096 characters.
 
-    ``body`` is cut at MAX_ANSWER octets, and ``truncated`` then; ``address`` is who answered.
+    ``body`` is cut at what was asked for, MAX_ANSWER octets if nothing, and ``truncated`` then;
+    ``address`` is who answered.
     """
 
     status: int
@@ -63,6 +64,7 @@ class _Request:
     path: str
     headers: Mapping[str, str]
     body: bytes | None
+    most: int = MAX_ANSWER
 
 
 class Network:
@@ -125,9 +127,13 @@ class Network:
         headers: Mapping[str, str],
         *,
         source_host: str | None = None,
+        within: float | None = None,
+        most: int = MAX_ANSWER,
     ) -> HTTPAnswer:
-        """GETs from an agent, as request() has it."""
-        return self.request("GET", target, path, headers, source_host=source_host)
+        """GETs from an agent, as request() has it; ``most`` octets of the body are read."""
+        return self.request(
+            "GET", target, path, headers, source_host=source_host, within=within, most=most
+        )
 
     def request(
         self,
@@ -139,12 +145,14 @@ class Network:
         body: bytes | None = None,
         source_host: str | None = None,
         within: float | None = None,
+        most: int = MAX_ANSWER,
     ) -> HTTPAnswer:
         """Sends a request to the first of an agent's addresses that takes the connection.
 
         ``source_host``: our own agent's name; where one of its addresses is this machine's, the
         connection is made from that one, as the other side's origin check wants it (section 6).
-        ``within``: seconds that are left to the caller, where that is less than the deadline.
+        ``within``: seconds that the caller has, in place of the deadline; ``most``: octets of the
+        body that are read.
         Looking names up counts towards the deadline, but is not cut short by it. Raises
         AddressRefused, DNSUnavailable, ConnectionFailed, DeadlineExceeded or TLSFailed, and
         ValueError for a path or header that is not one.
@@ -153,8 +161,8 @@ class Network:
         if self._process != os.getpid():
             # The connections, the watchdog's thread and perhaps a held lock are the parent's.
             self._start_afresh()
-        end = self._monotonic() + min(self._deadline, within or self._deadline)
-        request = _Request(method, target, path, headers, body)
+        end = self._monotonic() + (within or self._deadline)
+        request = _Request(method, target, path, headers, body, most)
         candidates = self._candidates(target)
         sources = self._sources(source_host)
         for address in candidates[:-1]:
@@ -231,7 +239,7 @@ class Network:
                         connect=min(self._connect_timeout, left), read=min(self._read_timeout, left)
                     ),
                 )
-                read = _read(answer, address)
+                read = _read(answer, address, request.most)
             except FAILURES as error:
                 if deadline.passed:
                     raise DeadlineExceeded(f"{host} did not answer in time") from error
@@ -300,12 +308,12 @@ def _check(path: str, headers: Mapping[str, str]) -> None:
             raise ValueError(f"the header {name} has a line end in it")
 
 
-def _read(answer: urllib3.BaseHTTPResponse, address: Address) -> HTTPAnswer:
-    """Reads at most MAX_ANSWER octets; the connection is kept only if they were all."""
-    body = b""
+def _read(answer: urllib3.BaseHTTPResponse, address: Address, most: int) -> HTTPAnswer:
+    """Reads at most so many octets; the connection is kept only if they were all."""
+    body = bytearray()
     whole = False
     try:
-        while len(body) <= MAX_ANSWER:
+        while len(body) <= most:
             piece = answer.read(STEP, decode_content=False)
             if not piece:
                 whole = answer.status >= 200
@@ -320,4 +328,4 @@ def _read(answer: urllib3.BaseHTTPResponse, address: Address) -> HTTPAnswer:
         name.lower()[:100]: re.sub(r"[\r\n]+[ \t]*", " ", value)[:4096]
         for name, value in answer.headers.items()
     }
-    return HTTPAnswer(answer.status, headers, body[:MAX_ANSWER], len(body) > MAX_ANSWER, address)
+    return HTTPAnswer(answer.status, headers, bytes(body[:most]), len(body) > most, address)

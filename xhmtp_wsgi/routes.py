@@ -25,6 +25,13 @@ class InboxRoute:
 
 
 @dataclass(frozen=True, slots=True)
+class KeysRoute:
+    """``/alice@A/keys``: the keys that alice signs with."""
+
+    endpoint: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
 class OutboxRoute:
     """``/alice/``: where alice injects, and what she has sent."""
 
@@ -52,7 +59,7 @@ class MetricsRoute:
     """``/metrics``: counters for monitoring, where the settings allow it."""
 
 
-Route: TypeAlias = InboxRoute | OutboxRoute | MessageRoute | StatusRoute | MetricsRoute
+Route: TypeAlias = InboxRoute | OutboxRoute | MessageRoute | StatusRoute | MetricsRoute | KeysRoute
 
 
 def parse_route(path_info: str) -> Route:
@@ -70,6 +77,8 @@ def parse_route(path_info: str) -> Route:
     match path.removeprefix("/").split("/"):
         case [address] if "@" in address:
             return InboxRoute(Endpoint.parse(address))
+        case [address, "keys"] if "@" in address:
+            return KeysRoute(Endpoint.parse(address))
         case ["metrics"]:
             return MetricsRoute()
         case [local, ""] if _LOCAL.fullmatch(local):
@@ -92,6 +101,11 @@ def sender_endpoint(local: str, domain: str) -> Endpoint | None:
 def inbox_path(prefix: str, endpoint: Endpoint) -> str:
     """``/PREFIX/bob%40B``."""
     return f"/{prefix}/{endpoint.quoted}"
+
+
+def keys_path(prefix: str, endpoint: Endpoint) -> str:
+    """``/PREFIX/alice%40A/keys``."""
+    return f"{inbox_path(prefix, endpoint)}/keys"
 
 
 def message_path(prefix: str, sender: str, identifier: str) -> str:

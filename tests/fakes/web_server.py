@@ -68,7 +68,11 @@ class WebServer:
     """Runs a script for each connection; ``connections`` and ``requests`` tell what came."""
 
     def __init__(
-        self, script: Script, address: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+        self,
+        script: Script,
+        address: str = "127.0.0.1",
+        tls: ssl.SSLContext | None = None,
+        port: int = 0,
     ) -> None:
         self.script = script
         self.connections: list[str] = []
@@ -76,7 +80,7 @@ class WebServer:
         self.stopping = threading.Event()
         self._tls = tls
         self._listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
-        self._listener.bind((address, 0))
+        self._listener.bind((address, port))
         self._listener.listen(64)
         self.port: int = self._listener.getsockname()[1]
 

@@ -1,25 +1,42 @@
-"""xhmtp key add|list|retire: the keys with which a domain signs, and their change without a gap."""
+"""xhmtp key add|list|retire: the keys with which a domain or a person signs.
+
+A domain's change without a gap; a person's are SSH keys of her own: we know the public half alone.
+"""
+
+from typing import TextIO
 
 import click
 
 from xhmtp_wsgi.agent import Agent
 from xhmtp_wsgi.commands import open_agent
 from xhmtp_wsgi.commands.wording import date, duration, table
-from xhmtp_wsgi.errors import Misdirected
+from xhmtp_wsgi.errors import Misdirected, NotFound
+from xhmtp_wsgi.protocol.endpoint import Endpoint
+from xhmtp_wsgi.protocol.ssh_signature import MAX_KEY_LINE, PublicKey
+from xhmtp_wsgi.sender import author_keys
 from xhmtp_wsgi.signing_keys import KEPT_AFTER, SigningKey
 
 
 @click.group("key")
 def key_group() -> None:
-    """The keys with which a domain signs its notifications."""
+    """The keys with which a domain signs its notifications, and a person her messages."""
 
 
 @key_group.command("add")
-@click.argument("domain", required=False)
+@click.argument("owner", metavar="[DOMAIN|ADDRESS]", required=False)
+@click.argument("public", type=click.File("r"), required=False)
 @click.pass_context
-def key_add(context: click.Context, domain: str | None) -> None:
-    """Make a key and print the record to publish; it signs when that has been seen for a while."""
+def key_add(context: click.Context, owner: str | None, public: TextIO | None) -> None:
+    """For a domain: make a key and print the record to publish.
+
+    For an ADDRESS: register the SSH key whose .pub file is PUBLIC; `xhmtp send --sign` signs with
+    the private one, and so does `ssh-keygen -Y sign -n xhmtp`.
+    """
     agent = open_agent(context.obj)
+    if owner is not None and "@" in owner:
+        _add_for_person(agent, owner, public)
+        return
+    domain = owner
     name = _domain(agent, domain)
     others = [key for key in agent.signing_keys.all(name) if key.retired_at is None]
     key = agent.signing_keys.add(name)
@@ -34,11 +51,16 @@ def key_add(context: click.Context, domain: str | None) -> None:
 
 
 @key_group.command("list")
-@click.argument("domain", required=False)
+@click.argument("owner", metavar="[DOMAIN|ADDRESS]", required=False)
 @click.pass_context
-def key_list(context: click.Context, domain: str | None) -> None:
-    """List a domain's keys, and what is to be done with each."""
+def key_list(context: click.Context, owner: str | None) -> None:
+    """List the keys of a domain or an address, and what is to be done with each."""
     agent = open_agent(context.obj)
+    if owner is not None and "@" in owner:
+        for person_key in author_keys.keys_of(agent.database, _person(agent, owner)):
+            click.echo(f"{person_key.fingerprint()}  {person_key.line()}")
+        return
+    domain = owner
     name = _domain(agent, domain)
     signer = agent.signing_keys.signer(name)
     known = agent.signing_keys.all(name)
@@ -60,18 +82,39 @@ def key_list(context: click.Context, domain: str | None) -> None:
 
 
 @key_group.command("retire")
-@click.argument("domain")
-@click.argument("selector")
+@click.argument("owner", metavar="DOMAIN|ADDRESS")
+@click.argument("selector", metavar="SELECTOR|FINGERPRINT")
 @click.pass_context
-def key_retire(context: click.Context, domain: str, selector: str) -> None:
-    """Have a key sign no more; its record stays for a while."""
+def key_retire(context: click.Context, owner: str, selector: str) -> None:
+    """Have a domain's key sign no more, or take a person's back."""
     agent = open_agent(context.obj)
+    if "@" in owner:
+        author_keys.remove_key(agent.database, _person(agent, owner), selector)
+        click.echo(f"{selector} is taken back")
+        return
+    domain = owner
     name = _domain(agent, domain)
     agent.signing_keys.signer(name)
     key = agent.signing_keys.retire(name, selector)
     end = (key.retired_at or agent.clock()) + KEPT_AFTER
     click.echo(f"{selector} signs no more; keep its record in the DNS until {date(end)} (UTC)")
     click.echo("to say that it was stolen, publish it at once with an empty p= instead")
+
+
+def _add_for_person(agent: Agent, owner: str, public: TextIO | None) -> None:
+    if public is None:
+        raise click.UsageError("name the .pub file of the key, too")
+    endpoint = _person(agent, owner)
+    key = PublicKey.parse(public.read(MAX_KEY_LINE + 1))
+    author_keys.add_key(agent.database, endpoint, key, agent.clock())
+    click.echo(f"{endpoint} signs with {key.fingerprint()}")
+
+
+def _person(agent: Agent, address: str) -> Endpoint:
+    endpoint = Endpoint.parse(address).canonical
+    if agent.accounts.find(endpoint) is None:
+        raise NotFound(f"{endpoint} has no account here")
+    return endpoint
 
 
 def _state(agent: Agent, key: SigningKey, *, signs: bool) -> str:

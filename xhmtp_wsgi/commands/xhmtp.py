@@ -21,13 +21,16 @@ from xhmtp_wsgi.commands.inbox import inbox as inbox_command
 from xhmtp_wsgi.commands.initialise import initialise
 from xhmtp_wsgi.commands.key import key_group
 from xhmtp_wsgi.commands.queue import queue_group
+from xhmtp_wsgi.commands.read import read
 from xhmtp_wsgi.commands.status import status
 from xhmtp_wsgi.commands.wording import date
-from xhmtp_wsgi.errors import MalformedMessage, SettingsError, XHMTPError
+from xhmtp_wsgi.errors import MalformedMessage, MalformedSignature, SettingsError, XHMTPError
 from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.protocol.header_block import scan
 from xhmtp_wsgi.protocol.header_values import addresses
 from xhmtp_wsgi.protocol.message import split_header
+from xhmtp_wsgi.protocol.signed_message import sign_message
+from xhmtp_wsgi.protocol.ssh_signature import sign as ssh_sign
 from xhmtp_wsgi.recipient import inbox
 from xhmtp_wsgi.request_body import PIECE
 from xhmtp_wsgi.sender.injection import submit
@@ -170,6 +173,7 @@ def token_revoke(context: click.Context, address: Endpoint, number: int) -> None
 @click.option("--from", "sender", type=_address, help="Who sends; by default the message's From.")
 @click.option("--to", multiple=True, help="A recipient; by default those of To, Cc and Bcc.")
 @click.option("--subject", help="Makes a new message; its text is read from standard input.")
+@click.option("--sign", type=click.File("rb"), help="Sign with this private SSH key.")
 @click.pass_context
 def send(
     context: click.Context,
@@ -177,6 +181,7 @@ def send(
     sender: Endpoint | None,
     to: tuple[str, ...],
     subject: str | None,
+    sign: BinaryIO | None,
 ) -> None:
     """Hand in the message in FILE (- is standard input), or one made of the options."""
     if subject is not None and file is None:
@@ -184,6 +189,8 @@ def send(
     else:
         pieces = _pieces(file or sys.stdin.buffer)
     author, pieces = (str(sender), pieces) if sender else _author(pieces)
+    if sign is not None:
+        pieces = iter([_signed(b"".join(pieces), sign.read())])
     submission = submit(_agent(context), pieces, author, to or None)
     click.echo(submission.identifier)
 
@@ -192,6 +199,7 @@ main.add_command(filter_group)
 main.add_command(quarantine_group)
 main.add_command(inbox_command)
 main.add_command(key_group)
+main.add_command(read)
 main.add_command(queue_group)
 main.add_command(status)
 
@@ -235,6 +243,26 @@ def _author(pieces: Iterator[bytes]) -> tuple[str, Iterator[bytes]]:
         if field.name.lower() == "from":
             return str(addresses(field.value)[0]), _rejoined(start, pieces)
     raise MalformedMessage("the message has no From; name the sender with --from")
+
+
+def _signed(message: bytes, key: bytes) -> bytes:
+    """The message, signed by its author; a passphrase is asked for where the key has one."""
+    if b"\r" not in message:
+        message = message.replace(b"\n", b"\r\n")
+    passphrase = None
+    if b"ENCRYPTED" in key or _is_locked(key):
+        passphrase = click.prompt("Passphrase", hide_input=True).encode()
+    return sign_message(
+        message, lambda pieces: ssh_sign(key, passphrase, pieces), secrets.token_hex(16)
+    )
+
+
+def _is_locked(key: bytes) -> bool:
+    try:
+        ssh_sign(key, None, [b""])
+    except MalformedSignature:
+        return True
+    return False
 
 
 def _rejoined(start: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:

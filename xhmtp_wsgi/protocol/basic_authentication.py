@@ -43,3 +43,8 @@ def parse_authorization(header: str | None) -> Credentials | None:
         # Some readers pass on the user name of a URL as it stands there (feedparser 6 does).
         user = unquote(user)
     return Credentials(user, password) if colon else None
+
+
+def basic_credentials(user: str, password: str) -> str:
+    """The value of an Authorization header."""
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode("ascii")

@@ -52,6 +52,10 @@ def _take(agent: Agent, request: Request, recipient: Endpoint) -> bool:
     settings = agent.settings
     require_type(request, "application/x-www-form-urlencoded")
     body = whole_body(request, settings.max_notification_size, "the notification")
+    source = client_address(request, settings.trusted_proxies)
+    # Before anything that a flood could make us do: the database, the DNS, and signatures.
+    rate = Rate(settings.notifications_per_second, settings.notification_burst)
+    agent.rate_limits.take(f"source:{network_of(source)}", rate, "notifications")
     if not agent.accounts.acts_for(recipient.domain):
         raise Misdirected(f"this agent does not act for {recipient.domain}")
     notification = Notification.parse(body, recipient=recipient)
@@ -59,10 +63,6 @@ def _take(agent: Agent, request: Request, recipient: Endpoint) -> bool:
     is_known = agent.accounts.find(recipient) is not None
     if not is_known and domain.unknown_recipients == "tell":
         raise NotFound(f"{recipient.domain} has no such recipient")
-    source = client_address(request, settings.trusted_proxies)
-    # Before anything that a flood could make us do: the DNS, and the checking of signatures.
-    rate = Rate(settings.notifications_per_second, settings.notification_burst)
-    agent.rate_limits.take(f"source:{network_of(source)}", rate, "notifications")
     checks = _checks(agent, request, body, notification, source)
     try:
         require(domain.verify, checks)

@@ -74,3 +74,18 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("domain", "target", name=op.f("pk_vouched_target")),
     )
     op.add_column("delivery", sa.Column("unvouched", sa.Text(), nullable=True))
+    op.create_table(
+        "author_key",
+        sa.Column("address", sa.Text(), nullable=False),
+        sa.Column("line", sa.Text(), nullable=False),
+        sa.Column("added_at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("address", "line", name=op.f("pk_author_key")),
+    )
+    op.create_table(
+        "known_author",
+        sa.Column("owner", sa.Text(), nullable=False),
+        sa.Column("author", sa.Text(), nullable=False),
+        sa.Column("line", sa.Text(), nullable=False),
+        sa.Column("first_seen_at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("owner", "author", name=op.f("pk_known_author")),
+    )
