@@ -21,10 +21,11 @@ from xhmtp_wsgi.login_guard import guarded
 from xhmtp_wsgi.protocol.basic_authentication import Credentials, parse_authorization
 from xhmtp_wsgi.protocol.digest import repr_digest
 from xhmtp_wsgi.protocol.endpoint import Endpoint
-from xhmtp_wsgi.responses import SAFE_HEADERS, json_response, set_headers
+from xhmtp_wsgi.responses import SAFE_HEADERS, json_response, response, set_headers
 from xhmtp_wsgi.routes import MessageRoute, OutboxRoute, StatusRoute
 from xhmtp_wsgi.sender import outbox
 from xhmtp_wsgi.sender.login import authenticated_sender
+from xhmtp_wsgi.sender.message_page import MOST, POLICY, message_page, wants_page
 from xhmtp_wsgi.sender.outbox import RecipientStatus, StoredMessage
 
 logger = logging.getLogger(__name__)
@@ -61,6 +62,8 @@ def fetch(agent: Agent, request: Request, route: MessageRoute) -> Response:
         except Transient as error:
             # Bob's message matters more than alice's note of it.
             logger.warning("a fetch was not noted: %s", error)
+    if wants_page(request):
+        return _page(agent.database, message)
     if "," in request.environ.get("HTTP_RANGE", ""):
         # WebOb would answer with the first of several ranges alone.
         del request.environ["HTTP_RANGE"]
@@ -130,6 +133,19 @@ def _own(agent: Agent, request: Request, route: MessageRoute | StatusRoute) -> S
     if message is None or message.sender != sender:
         raise NotFound("there is no such message")
     return message
+
+
+def _page(database: Database, message: StoredMessage) -> Response:
+    """The message for a browser: harmless text."""
+    end = min(message.size, MOST)
+    octets = b"".join(outbox.octets(database, message.identifier, 0, end))
+    page = message_page(octets, truncated=end < message.size)
+    return response(
+        200,
+        page.encode("utf-8", "replace"),
+        "text/html; charset=utf-8",
+        {"Content-Security-Policy": POLICY},
+    )
 
 
 def _answer(database: Database, message: StoredMessage) -> Response:
