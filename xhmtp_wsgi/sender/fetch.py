@@ -25,7 +25,7 @@ from xhmtp_wsgi.responses import SAFE_HEADERS, json_response, response, set_head
 from xhmtp_wsgi.routes import MessageRoute, OutboxRoute, StatusRoute
 from xhmtp_wsgi.sender import outbox
 from xhmtp_wsgi.sender.login import authenticated_sender
-from xhmtp_wsgi.sender.message_page import MOST, POLICY, message_page, wants_page
+from xhmtp_wsgi.sender.message_page import MOST, POLICY, message_page, wants_page, wants_source
 from xhmtp_wsgi.sender.outbox import RecipientStatus, StoredMessage
 
 logger = logging.getLogger(__name__)
@@ -67,7 +67,11 @@ def fetch(agent: Agent, request: Request, route: MessageRoute) -> Response:
     if "," in request.environ.get("HTTP_RANGE", ""):
         # WebOb would answer with the first of several ranges alone.
         del request.environ["HTTP_RANGE"]
-    return _answer(agent.database, message)
+    answer = _answer(agent.database, message)
+    if wants_source(request):
+        answer.headers["Content-Type"] = "text/plain; charset=utf-8"
+        answer.headers["Content-Disposition"] = "inline"
+    return answer
 
 
 def withdraw(agent: Agent, request: Request, route: MessageRoute) -> Response:

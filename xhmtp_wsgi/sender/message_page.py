@@ -42,8 +42,15 @@ POLICY = (
 
 def wants_page(request: Request) -> bool:
     """Does this client want HTML rather than the message? Not curl, not a feed reader."""
-    if "source" in request.GET:
-        return False
+    return "source" not in request.GET and _is_browser(request)
+
+
+def wants_source(request: Request) -> bool:
+    """Is it a browser that asks for the source, as the page says how?"""
+    return "source" in request.GET and _is_browser(request)
+
+
+def _is_browser(request: Request) -> bool:
     best = request.accept.acceptable_offers(["message/rfc822", "text/html"])
     return bool(best) and best[0][0] == "text/html" and "text/html" in str(request.accept)
 
@@ -67,9 +74,10 @@ def message_page(octets: bytes, *, truncated: bool) -> str:
     lines += sections
     if truncated:
         lines.append("<p>The message is longer; this is its beginning.</p>")
+    # No link: a page in the sandbox can lead nowhere, not even to itself.
     lines.append(
-        '<section><p><a href="?source=1">The message itself</a>, with everything in it.</p>'
-        "</section></main></body></html>"
+        "<section><p>With <kbd>?source=1</kbd> at the end of its address, this page shows the "
+        "source of the message, with everything in it.</p></section></main></body></html>"
     )
     return "\n".join(lines) + "\n"
 
@@ -137,7 +145,7 @@ def _listed(part: Message) -> str:
     kind = display(part.get_content_type())
     return (
         f"<p>Attached: <bdi>{escape(name)}</bdi> "
-        f"({escape(kind)}, {size:,} octets); it is in the message itself.</p>"
+        f"({escape(kind)}, {size:,} octets); it is in the source.</p>"
     )
 
 
