@@ -1,5 +1,6 @@
 """The documents say what the code does."""
 
+import re
 from pathlib import Path
 
 from xhmtp_wsgi.settings import DomainSettings, Settings, table
@@ -43,3 +44,12 @@ def test_every_dependency_is_explained():
 def test_every_module_says_what_it_is_for():
     for file in (ROOT / "xhmtp_wsgi").rglob("*.py"):
         assert file.read_text().startswith('"""'), file
+
+
+def test_every_test_that_the_documents_name_is_there():
+    for document in ("security.md", "delivery.md"):
+        text = (ROOT / "docs" / document).read_text()
+        named = re.findall(r"(tests/[a-z_/]+\.py)(?:::(\w+))?", text)
+        assert named
+        for file, test in named:
+            assert f"def {test}" in (ROOT / file).read_text(), (file, test)

@@ -1,4 +1,4 @@
-"""xhmtp init: writes the settings of a new domain and creates its database.
+"""xhmtp init: writes the settings of a new domain, creates its database and a signing key.
 
 What the DNS will tell is left to the DNS; what is given is written down. Ends by saying what to do
 next.
@@ -55,13 +55,14 @@ def initialise(
         settings = Settings.load(path)
         made = make_agent(settings)
         made.database.upgrade()
+        key = made.signing_keys.add(name)
     except Exception:
         path.unlink()
         raise
     if made.database.file is not None:
         # It holds access codes.
         made.database.file.chmod(0o600)
-    yield f"{path} is written, and the database is there."
+    yield f"{path} is written; the database and a signing key are there."
     host = settings.domains[name].agent
     published = settings.domains[name].prefix or DEFAULT_PREFIX
     yield "Next:"
@@ -70,6 +71,7 @@ def initialise(
         f"{host.host}." if host else "HOST."
     )
     yield f'       _prefix._xhmtp.{name}. TXT "{published}"'
+    yield f"       {key.record}"
     yield f"  2. Make an account:   xhmtp --config {path} user add you@{name}"
     yield f'  3. Wrap your site:    application = XHMTP(site, "{path}")'
     yield f"  4. Run from cron:     * * * * * xhmtp-notify --config {path.resolve()}"
