@@ -53,6 +53,22 @@ def postgresql() -> Iterator[str]:
         yield from _own_server()
 
 
+@pytest.fixture
+def quick_path(tmp_path: Path) -> Iterator[Path]:
+    """A directory in memory, where there is room for it: for tests of killed processes.
+
+    Whoever dies by kill -9 takes nothing with him that was written, on a disk or not; what a power
+    cut would take is tested by the order of writes (test_order_of_writes).
+    """
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or shutil.disk_usage(memory).free < 1 << 30:
+        yield tmp_path
+        return
+    directory = Path(tempfile.mkdtemp(prefix="xhmtp-", dir=memory))
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """An empty database, once of each kind."""

@@ -51,10 +51,10 @@ class Sender:
         return answer.status
 
 
-def test_a_flood_gets_429_and_others_do_not_notice(tmp_path: Path, record_property):
+def test_a_flood_gets_429_and_others_do_not_notice(quick_path: Path, record_property):
     with name_server() as dns:
         b = AgentServer(
-            "b.example", "127.0.0.1", tmp_path / "b", dns.port,
+            "b.example", "127.0.0.1", quick_path / "b", dns.port,
             options=("--workers", "2", "--threads", "4", "--keep-alive", "30"),
             extra_settings="notification_burst = 500\nnotifications_per_second = 20\n",
         )  # fmt: skip

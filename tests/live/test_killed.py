@@ -56,9 +56,9 @@ class Ends:
 
 
 @pytest.fixture
-def ends(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Ends]:
+def ends(quick_path: Path, request: pytest.FixtureRequest) -> Iterator[Ends]:
     with name_server() as dns:
-        yield from _ends(tmp_path, dns, SETTINGS + getattr(request, "param", ""))
+        yield from _ends(quick_path, dns, SETTINGS + getattr(request, "param", ""))
 
 
 def _ends(directory: Path, dns: NameServer, settings: str) -> Iterator[Ends]:

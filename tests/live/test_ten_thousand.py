@@ -21,11 +21,11 @@ pytestmark = [pytest.mark.live]
 ALL, REFUSED = 10_000, 500
 
 
-def test_a_message_to_ten_thousand(tmp_path: Path, record_property):
+def test_a_message_to_ten_thousand(quick_path: Path, record_property):
     with name_server() as dns:
-        a = sender(tmp_path, dns.port)
+        a = sender(quick_path, dns.port)
         b = AgentServer(
-            "b.example", "127.0.0.2", tmp_path / "b", dns.port,
+            "b.example", "127.0.0.2", quick_path / "b", dns.port,
             options=("--workers", "2", "--threads", "4"),
         )  # fmt: skip
         dns.set_zone(a.records() + b.records())

@@ -56,15 +56,13 @@ class TargetTrust:
         self._network = network
         self._clock = clock
         self._remembered_for = remembered_for
+        self._seen: dict[str, float | None] = {}
 
     def require_tls(self, domain: str, target: AgentTarget) -> None:
         """Raises Downgrade for a target in clear of a domain that was reached over TLS."""
         if target.scheme == "https":
             return
-        with self._database.reading() as connection:
-            seen = connection.execute(
-                select(tls_domains.c.seen_at).where(tls_domains.c.domain == domain)
-            ).scalar()
+        seen = self._tls_seen(domain)
         if seen is not None and self._clock() - seen < self._remembered_for:
             raise Downgrade(f"{domain} was reached over TLS before, and now names no such agent")
 
@@ -73,12 +71,10 @@ class TargetTrust:
         if target.scheme != "https":
             return
         now = self._clock()
-        with self._database.reading() as connection:
-            seen = connection.execute(
-                select(tls_domains.c.seen_at).where(tls_domains.c.domain == domain)
-            ).scalar()
+        seen = self._tls_seen(domain)
         if seen is not None and 0 <= now - seen < KEPT_FOR:
             return
+        self._seen[domain] = now
         insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
         statement = insert(tls_domains).values(domain=domain, seen_at=now)
         with self._database.transaction() as connection:
@@ -87,6 +83,15 @@ class TargetTrust:
                     index_elements=[tls_domains.c.domain], set_={"seen_at": now}
                 )
             )
+
+    def _tls_seen(self, domain: str) -> float | None:
+        """When the domain was last reached over TLS; asked of the database once a pass."""
+        if domain not in self._seen:
+            with self._database.reading() as connection:
+                self._seen[domain] = connection.execute(
+                    select(tls_domains.c.seen_at).where(tls_domains.c.domain == domain)
+                ).scalar()
+        return self._seen[domain]
 
     def is_vouched(self, domain: str, target: AgentTarget) -> bool:
         """Is the target to be believed? Asks the domain's own site where nothing else tells."""
