@@ -1,5 +1,6 @@
 """A message in a browser: a page of text, in which nothing can run, load or lead anywhere."""
 
+import time
 from html.parser import HTMLParser
 
 import pytest
@@ -10,7 +11,8 @@ from webob import Request
 from tests.world import BOB, World, basic, call
 from xhmtp_wsgi.protocol.message_url import MessageURL
 from xhmtp_wsgi.recipient import inbox
-from xhmtp_wsgi.sender.message_page import message_page, text_in, wants_page
+from xhmtp_wsgi.sender.html_text import text_in
+from xhmtp_wsgi.sender.message_page import MOST, message_page, wants_page
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
 HTML = "From: a@a.example\r\nSubject: x\r\nContent-Type: text/html; charset=utf-8\r\n\r\n"
@@ -72,6 +74,17 @@ HOSTILE = {
     "no header": "\r\n\r\nshown",
     "no end": "Content-Type: multipart/mixed; boundary=e\r\n\r\n--e\r\n\r\nshown",
     "no boundary": "Content-Type: multipart/mixed\r\n\r\nshown",
+    "a huge header": "Subject: " + "x" * 200_000 + "\r\n\r\nshown",
+    "200,000 fields": "A: b\r\n" * 200_000 + "\r\nshown",
+    "a line that is no field": "Subject: x\r\nno colon\r\n\r\nshown",
+    "a head without an end": HTML + "<html><head><title>t</title><body><p>shown",
+    "an svg without an end": HTML + "<svg><p>shown",
+    "a number of 5,000 digits": HTML + "&#" + "9" * 5000 + ";shown",
+    "a quote in a tag": HTML + "<p don't>shown</p>",
+    "quotes and CRLF in a name": (
+        "Content-Type: multipart/mixed; boundary=e\r\n\r\n--e\r\nContent-Disposition: attachment; "
+        "filename*=utf-8''%0d%0a%22%3e%3cscript%3e%e2%80%ae.exe\r\n\r\nx\r\n--e\r\n\r\nshown"
+    ),
     "an attachment's name": (
         "Content-Type: multipart/mixed; boundary=e\r\n\r\n--e\r\nContent-Disposition: attachment; "
         'filename="../<script>\u202egpj.exe"\r\n\r\nx\r\n--e\r\n\r\nshown\r\n--e--\r\n'
@@ -92,6 +105,119 @@ def test_what_a_link_hides_is_told():
     assert text_in('<a href="http://evil.example/">your bank</a>') == (
         "your bank <http://evil.example/>"
     )
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ("Hello&nbsp;world", "Hello world"),
+        ("<p>one<p>two", "one\ntwo"),
+        ("a < b <i>c</i>", "a < b c"),
+        ("<pre>one\ntwo</pre>", "one\ntwo"),
+        ("one\ntwo", "one two"),
+        ("<a href=http://evil.example/>your bank", "your bank <http://evil.example/>"),
+        ("<a class='x' HREF='http://e.example/?a&amp;b'>c</a>d", "c <http://e.example/?a&b>d"),
+        ("<style>x</style  >y<SCRIPT>z</Script>", "y"),
+        ("<!-->shown<!-- > hidden -->", "shown"),
+    ],
+)
+def test_the_text_of_html(html: str, text: str):
+    assert text_in(html) == text
+
+
+def test_utf_8_in_a_header_is_shown():
+    text = harmless("From: Jürgen <j@a.example>\r\nSubject: Grüße\r\n\r\nx".encode())
+    assert "Jürgen" in text
+    assert "Grüße" in text
+
+
+def test_a_space_that_does_not_break_is_a_space():
+    assert "one two" in harmless("Subject: x\r\n\r\none\u00a0two".encode())
+
+
+def test_an_unknown_charset_is_told():
+    text = harmless(b"Content-Type: text/plain; charset=nothing\r\n\r\ngr\xfc\xdfe")
+    assert "not known here (nothing)" in text
+    assert "gr\u00fc\u00dfe" in text
+
+
+def test_another_message_in_it_is_listed_and_not_taken_for_it():
+    text = harmless(
+        b"Content-Type: multipart/mixed; boundary=e\r\n\r\n--e\r\nContent-Type: message/rfc822\r\n"
+        b"\r\nFrom: mallory@c.example\r\n\r\nanother's words\r\n--e--\r\n"
+    )
+    assert "message/rfc822" in text
+    assert "another's words" not in text
+
+
+def test_what_is_attached_is_listed_after_too_much_text():
+    text = harmless(
+        b"Content-Type: multipart/mixed; boundary=e\r\n\r\n--e\r\n\r\n" + b"y" * (600 << 10)
+        + b"\r\n--e\r\nContent-Disposition: attachment; filename=a.pdf\r\n\r\nx\r\n--e--\r\n"
+    )  # fmt: skip
+    assert "more text" in text
+    assert "a.pdf" in text
+
+
+def _nested(depth: int) -> bytes:
+    return b"".join(
+        b"Content-Type: multipart/mixed; boundary=e%d\r\n\r\n--e%d\r\n" % (level, level)
+        for level in range(depth)
+    )
+
+
+def test_parts_that_are_too_deep_are_told():
+    assert "nested more than 10 deep" in harmless(_nested(11) + b"\r\ndeep words")
+    assert "deep words" in harmless(_nested(10) + b"\r\ndeep words")
+
+
+_MIXED = b"Content-Type: multipart/mixed; boundary=e\r\n\r\n"
+SLOW = {
+    "deep": (_nested(300) + b"\r\n", b"\n"),
+    "ten deep": (_nested(10) + b"\r\n", b"\n"),
+    "ten deep, dashes": (_nested(10) + b"\r\n", b"--e9 x\n"),
+    "parts": (_MIXED, b"--e\r\n\r\n"),
+    "parts of no parts": (
+        _MIXED, b"--e\nContent-Type: multipart/mixed; boundary=f\n\n--f--\n"
+    ),
+    "parts of parameters": (
+        _MIXED, b"--e\nContent-Disposition: attachment" + b';a="b' * 2000 + b"\n\nx\n"
+    ),
+    "parameters": (b"Content-Type: text/plain", b';a="b'),
+    "numbered parameters": (b"Content-Type: text/plain", b";a*0=b"),
+    "fields": (b"", b"a:b\n"),
+    "folds": (b"Subject: x\n", b" y\n"),
+    "encoded words": (b"Subject: x", b" =?utf-8?q?a?="),
+    "punycode": (b"Content-Type: text/plain; charset=punycode\r\n\r\n", b"a"),
+    "punycode, the other half": (
+        b"Content-Type: text/plain; charset=punycode\r\n\r\n" + b"a" * (MOST // 2) + b"-", b"a"
+    ),
+    "uuencode": (b"Content-Transfer-Encoding: x-uuencode\r\n\r\nbegin 644 a\n", b"!\n"),
+} | {
+    f"HTML: {piece}": (HTML.encode(), piece.encode())
+    for piece in (
+        "<", "</", "<!", "<!--", "<!-- ", "<![", "<![CDATA[", "<?", "<a ", "<a x=", '<a x="',
+        "<a x='", "<a><b ", "&", "&#", "&a", "&#9", "<a href=x>", "</a ", "</script", "<!DOCTYPE ",
+        "<a\t=", "<script>", "<script></", "<a b='>", "<x/ ", "--!><!--", "<p>", " ", "\n", "<a/",
+        "<title>", "= = ", '<a "',
+    )
+}  # fmt: skip
+
+
+def seconds(octets: bytes) -> float:
+    """What the page of a message takes of the processor."""
+    begun = time.process_time()
+    message_page(octets, truncated=True)
+    return time.process_time() - begun
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_no_message_takes_more_than_in_proportion_to_its_length(name: str):
+    """Parsers that are quadratic take minutes for these."""
+    head, piece = SLOW[name]
+    whole = (head + piece * (MOST // len(piece)))[:MOST]
+    plain = seconds(b"Subject: x\r\n\r\n" + b"y" * MOST)
+    assert seconds(whole) < 10 * (seconds(whole[: MOST // 4]) + plain)
 
 
 def test_too_many_parts_and_too_much_text_are_told():
@@ -142,3 +268,43 @@ def test_bob_opens_the_url_in_a_browser(world: World):
     assert source.headers["Content-Security-Policy"].startswith("sandbox;")
     assert source.body == call(world.a, url.path, authorization=code).body
     assert call(world.a, url.path, headers={"Accept": BROWSER}).status_int == 401
+
+
+@pytest.mark.parametrize("accept", ["*/*", "application/rss+xml, */*;q=0.1", None])
+def test_curl_and_feed_readers_get_the_message(sqlite_world: World, accept: str | None):
+    url = _told(sqlite_world)
+    headers = {"Accept": accept} if accept else {}
+    code = basic("bob@b.example", url.code)
+    answer = call(sqlite_world.a, url.path, authorization=code, headers=headers)
+    assert answer.content_type == "message/rfc822"
+    assert answer.headers["Content-Disposition"].startswith("attachment;")
+    assert "Accept" in answer.headers["Vary"]
+
+
+def test_a_browser_asks_for_the_head_only(sqlite_world: World):
+    url = _told(sqlite_world)
+    code, headers = basic("bob@b.example", url.code), {"Accept": BROWSER}
+    whole = call(sqlite_world.a, url.path, authorization=code, headers=headers)
+    head = call(sqlite_world.a, url.path, method="HEAD", authorization=code, headers=headers)
+    assert (head.status_int, head.content_type, head.body) == (200, "text/html", b"")
+    assert head.headers["Content-Length"] == str(len(whole.body))
+
+
+@pytest.mark.parametrize(
+    ("query", "status"), [("?%ff", 400), ("?source=%ff", 400), ("?&&=", 200), ("?%", 200)]
+)
+@pytest.mark.parametrize("accept", [BROWSER, "*/*"])
+def test_a_query_that_is_not_utf_8_is_malformed(
+    sqlite_world: World, query: str, status: int, accept: str
+):
+    url = _told(sqlite_world)
+    code = basic("bob@b.example", url.code)
+    answer = call(sqlite_world.a, url.path + query, authorization=code, headers={"Accept": accept})
+    assert answer.status_int == status
+
+
+def _told(world: World) -> MessageURL:
+    world.inject()
+    world.notify()
+    (notice,) = inbox.page(world.b.agent.database, BOB, newest=1, limit=1)
+    return MessageURL.parse(notice.url)

@@ -80,6 +80,15 @@ def test_no_path_and_no_method_makes_more_than_an_error_of_ours(
     assert b"the site" not in answer.body
 
 
+@pytest.mark.parametrize(
+    "path", ["/xhmtp/alice/", "/xhmtp/alice@a.example", "/xhmtp/alice@a.example/keys"]
+)
+def test_a_query_that_is_not_utf_8_is_malformed(sqlite_world: World, path: str):
+    answer = call(sqlite_world.a, f"{path}?to=%ff", authorization=ALICE)
+    assert answer.status_int == 400
+    assert "query" in answer.json["detail"]
+
+
 class NoNetwork:
     """Whoever uses it opens a connection."""
 

@@ -79,6 +79,7 @@ def make_agent(
         or Network(
             discovery,
             allow_networks=settings.allow_networks,
+            ports_allowed=settings.allow_ports or None,
             deadline=settings.try_deadline,
             connections_per_destination=settings.concurrency_per_destination,
             monotonic=monotonic,

@@ -19,9 +19,7 @@ from xhmtp_wsgi.rate_limits import Rate, network_of
 logger = logging.getLogger("xhmtp_wsgi.security")
 
 WINDOW = 900.0  # seconds
-BY_PAIR = Rate(10 / WINDOW, 10)
-BY_ADDRESS = Rate(50 / WINDOW, 50)
-BY_ACCOUNT = Rate(200 / WINDOW, 200)
+FOR_AN_ADDRESS, FOR_AN_ACCOUNT = 5, 20  # times what a pair of both may have
 WHAT = "failed log-ins"
 
 Found = TypeVar("Found")
@@ -40,18 +38,24 @@ def guarded(agent: Agent, request: Request, account: str, check: Callable[[], Fo
         f"login:{source}",
         f"account:{account[:320]}",
     )
-    limits.check(by_address, BY_ADDRESS, WHAT)
-    limits.check(pair, BY_PAIR, WHAT)
+    most = agent.settings.failed_logins
+    rates = {
+        pair: Rate(most / WINDOW, most),
+        by_address: Rate(most * FOR_AN_ADDRESS / WINDOW, most * FOR_AN_ADDRESS),
+        by_account: Rate(most * FOR_AN_ACCOUNT / WINDOW, most * FOR_AN_ACCOUNT),
+    }
+    limits.check(by_address, rates[by_address], WHAT)
+    limits.check(pair, rates[pair], WHAT)
     try:
-        limits.check(by_account, BY_ACCOUNT, WHAT)
+        limits.check(by_account, rates[by_account], WHAT)
     except TooMany:
         # The owner, whose address has not failed, still may.
-        if limits.left(pair, BY_PAIR) < BY_PAIR.burst:
+        if limits.left(pair, rates[pair]) < most:
             raise
     try:
         return check()
     except NotAuthenticated:
-        for name, rate in ((pair, BY_PAIR), (by_address, BY_ADDRESS), (by_account, BY_ACCOUNT)):
+        for name, rate in rates.items():
             limits.spend(name, rate)
         # fail2ban reads this line: contrib/fail2ban/filter.d/xhmtp.conf
         logger.warning("failed log-in from %s", address)

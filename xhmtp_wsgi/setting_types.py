@@ -132,6 +132,18 @@ def networks(value: object) -> tuple[Network, ...]:
     return tuple(found)
 
 
+def ports(value: object) -> tuple[int, ...]:
+    """A list of ports."""
+    given = value if isinstance(value, list | tuple) else _strings(value)
+    found = []
+    for item in given:
+        number = int(item) if isinstance(item, int) or str(item).isdecimal() else 0
+        if isinstance(item, bool) or not 0 < number < 65536:
+            raise ValueError(f"{item!r} is not a port")
+        found.append(number)
+    return tuple(found)
+
+
 def nameservers(value: object) -> tuple[Nameserver, ...]:
     """A list of name servers' addresses, each with a port if it is not 53."""
     return tuple(_nameserver(item) for item in _strings(value))

@@ -81,6 +81,12 @@ class Settings:
     allow_networks: tuple[Network, ...] = _setting(
         (), types.networks, "private networks that may be reached; by default none is"
     )
+    allow_ports: tuple[int, ...] = _setting(
+        (),
+        types.ports,
+        "the only ports that agents of others may be reached at; by default 80, 443 and those "
+        "above 1023 that browsers speak HTTP to",
+    )
     spool: str = _setting(
         "",
         types.text,
@@ -104,6 +110,15 @@ class Settings:
     )
     max_notification_size: int = _setting(
         64 << 10, types.octets, "octets of the body of a notification; above it 413"
+    )
+    max_notification_headers: int = _setting(
+        16 << 10, types.octets, "octets of the header block in a notification; above it 413"
+    )
+    failed_logins: int = _setting(
+        10,
+        types.count,
+        "failed log-ins in a quarter of an hour that one address may have for one account; five "
+        "times as many for all accounts, twenty times as many for one account from everywhere",
     )
     max_inbox: int = _setting(
         100_000, types.count, "notifications that one inbox may hold; above it 507"

@@ -10,11 +10,12 @@ never reaches the site.
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
+from urllib.parse import unquote_to_bytes
 
 from webob import Request, Response
 
 from xhmtp_wsgi.agent import Agent
-from xhmtp_wsgi.errors import MethodNotAllowed, NotFound, XHMTPError
+from xhmtp_wsgi.errors import MalformedRequest, MethodNotAllowed, NotFound, XHMTPError
 from xhmtp_wsgi.responses import internal_problem, problem
 from xhmtp_wsgi.routes import Route, parse_route
 
@@ -48,6 +49,7 @@ class Wing:
         try:
             route = parse_route(environ.get("PATH_INFO", ""))
             view = self._view(route, environ["REQUEST_METHOD"])
+            _check_query(environ.get("QUERY_STRING", ""))
             return view(self._agent, Request(environ), route)
         except XHMTPError as error:
             return problem(error)
@@ -65,3 +67,11 @@ class Wing:
             allowed = {*methods, *(("HEAD",) if "GET" in methods else ())}
             raise MethodNotAllowed(method[:20], tuple(sorted(allowed)))
         return view
+
+
+def _check_query(query: str) -> None:
+    """WebOb raises errors of its own, and late, for a query that is not UTF-8."""
+    try:
+        unquote_to_bytes(query).decode("utf-8")
+    except UnicodeDecodeError:
+        raise MalformedRequest("the query is not UTF-8") from None

@@ -15,6 +15,7 @@ from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.protocol.message_url import MessageURL
 from xhmtp_wsgi.recipient import inbox
 from xhmtp_wsgi.sender.injection import submit
+from xhmtp_wsgi.sender.message_page import POLICY
 
 pytestmark = [pytest.mark.live, pytest.mark.xdist_group("browser")]
 
@@ -116,6 +117,27 @@ def test_hostile_mail_in_chromium_reaches_nothing(browser: Any, tmp_path: Path):
         assert trap.connections == [], "nobody came to the trap"
     assert asked.count("/") == 1, "the site was asked for what the test asked for"
     assert set(asked) <= {"/", "/favicon.ico"}
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_the_policy_alone_holds_and_without_it_the_trap_catches(browser: Any, guarded: bool):
+    """The second line of defence; and the control, that the trap can be reached at all."""
+    with WebServer(always(CREATED)) as trap:
+        html = HOSTILE.partition("charset=utf-8\r\n\r\n")[2].partition("--edge")[0]
+        html = html.replace("TRAP", f"http://127.0.0.1:{trap.port}")
+        body = html.replace("{{", "{").replace("}}", "}").encode()
+        fields = [b"HTTP/1.1 200 OK", b"Content-Type: text/html", b"Content-Length: %d" % len(body)]
+        if guarded:
+            fields.append(b"Content-Security-Policy: " + POLICY.encode())
+        answer = b"\r\n".join(fields) + b"\r\n\r\n" + body
+        with WebServer(always(answer)) as server:
+            context = browser.new_context()
+            page = context.new_page()
+            page.on("dialog", lambda dialog: dialog.dismiss())
+            page.goto(f"http://127.0.0.1:{server.port}/", wait_until="commit")
+            page.wait_for_timeout(1500)
+            context.close()
+        assert bool(trap.requests) is not guarded
 
 
 def _screenshots(page: Any, directory: Path) -> None:

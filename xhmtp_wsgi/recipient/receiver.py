@@ -58,7 +58,9 @@ def _take(agent: Agent, request: Request, recipient: Endpoint) -> bool:
     agent.rate_limits.take(f"source:{network_of(source)}", rate, "notifications")
     if not agent.accounts.acts_for(recipient.domain):
         raise Misdirected(f"this agent does not act for {recipient.domain}")
-    notification = Notification.parse(body, recipient=recipient)
+    notification = Notification.parse(
+        body, recipient=recipient, header_limit=settings.max_notification_headers
+    )
     domain = settings.domains[recipient.domain]
     is_known = agent.accounts.find(recipient) is not None
     if not is_known and domain.unknown_recipients == "tell":
