@@ -131,3 +131,19 @@ def test_that_a_domain_had_tls_is_forgotten_in_time(sqlite_world: World):
     world.clock.now += 181 * 86400
     world.inject(MESSAGE.replace(b"hello", b"later"))
     assert world.notify().notified == 1
+
+
+def test_a_move_leads_to_no_clear_either(sqlite_world: World):
+    world = sqlite_world
+    world.resolver.set_zone(ZONE.replace("_xhmtp._tcp.b.example.", "_xhmtps._tcp.b.example."))
+    world.inject()
+    world.notify()
+    world.resolver.set_zone(ZONE + "_xhmtp._tcp.c.example. 60 SRV 0 0 80 server.c.example.\n")
+    moved = HTTPAnswer(308, {"location": "http://server.b.example/in/box/bob%40b.example"}, b"")
+    world.network.hosts["server.c.example"] = moved
+    to_c = MESSAGE.replace(b"bob@b", b"bob@c").replace(b"hello", b"moved")
+    location = world.inject(to_c).headers["Location"]
+    world.notify()
+    told = status(world, location)
+    assert told["state"] == "deferred"
+    assert "was reached over TLS before" in str(told["last-answer"])

@@ -95,7 +95,7 @@ def test_a_notifier_killed_again_and_again_tells_everybody_once(ends: Ends):
         notifier.wait()
     assert waiting(ends.sending), "there was work to the last"
     assert at_work >= KILLS / 2
-    until(ends.delivered, "everybody is told", 60)
+    until(ends.delivered, "everybody is told", 120)
     assert states(ends.sending) == {"notified": 2000}
     for reader in READERS:
         assert Counter(told(ends.receiving, reader)) == Counter(identifiers)
@@ -132,7 +132,7 @@ def test_web_servers_killed_at_both_ends_lose_nothing_that_was_answered(ends: En
                 thread.join()
             notifier.kill()
             notifier.wait()
-    until(ends.delivered, "everybody is told", 60)
+    until(ends.delivered, "everybody is told", 120)
     stored = _stored_whole(ends.sending)
     assert set(accepted) <= stored, "each that was answered is there"
     for reader in READERS:

@@ -197,6 +197,7 @@ class Attempts:
                 return _Answered(answer, host, note=f": {error}")
             if next_place is None:
                 return _Answered(answer, host, place.recipient)
+            self._trust.require_tls(next_place.recipient.domain, next_place.target)
             if next_place.recipient not in (claim.recipient, place.recipient):
                 queue.note_move(self._agent.database, claim, next_place.recipient)
             place = next_place
