@@ -12,9 +12,8 @@ from collections import Counter
 from collections.abc import Mapping
 
 from sqlalchemy import Column, Connection, Double, Table, Text, select
-from sqlalchemy.dialects import postgresql, sqlite
 
-from xhmtp_wsgi.database import Database
+from xhmtp_wsgi.database import Database, insert_or
 from xhmtp_wsgi.errors import Transient
 from xhmtp_wsgi.schema import metadata
 
@@ -91,8 +90,7 @@ class ProcessCounters:
 def _write(connection: Connection, values: Mapping[str, float], *, added: bool) -> None:
     if not values:
         return
-    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    statement = insert(counters)
+    statement = insert_or(connection, counters)
     given = statement.excluded.value
     statement = statement.on_conflict_do_update(
         index_elements=[counters.c.name],

@@ -14,8 +14,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, Table, create_engine, event, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, InternalError, OperationalError
@@ -138,6 +140,15 @@ class Database:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
+
+
+def insert_or(connection: Connection, table: Table) -> sqlite.Insert:
+    """An INSERT that can say what becomes of a row that is there: ``on_conflict_do_...``.
+
+    Both kinds of database have it, in the same words.
+    """
+    made = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    return cast(sqlite.Insert, made(table))
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:

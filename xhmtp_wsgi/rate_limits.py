@@ -13,9 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sqlalchemy import Column, Double, Table, Text, delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
-from xhmtp_wsgi.database import Database
+from xhmtp_wsgi.database import Database, insert_or
 from xhmtp_wsgi.errors import TooMany
 from xhmtp_wsgi.schema import metadata
 
@@ -103,11 +102,10 @@ class RateLimits:
         """Takes tokens out of the bucket: how many, and the seconds to wait where none was left."""
         now = self._clock()
         wanted = most or max(1.0, math.floor(rate.burst * SHARE))
-        insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
         with self._database.transaction() as connection:
             # There first, so that it can be locked.
             made = connection.execute(
-                insert(buckets)
+                insert_or(connection, buckets)
                 .values(name=name, tokens=rate.burst, filled_at=now)
                 .on_conflict_do_nothing()
             )

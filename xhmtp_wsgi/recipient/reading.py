@@ -10,10 +10,9 @@ import hmac
 from dataclasses import dataclass
 
 from sqlalchemy import Column, Double, Table, Text, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from xhmtp_wsgi.agent import Agent
-from xhmtp_wsgi.database import Database
+from xhmtp_wsgi.database import Database, insert_or
 from xhmtp_wsgi.discovery import AgentTarget
 from xhmtp_wsgi.errors import (
     Forbidden,
@@ -172,14 +171,13 @@ def trust(agent: Agent, owner: Endpoint, octets: bytes) -> None:
 def _remember(
     database: Database, owner: Endpoint, author: Endpoint, key: PublicKey, now: float
 ) -> None:
-    insert = sqlite.insert if database.is_sqlite else postgresql.insert
-    statement = insert(known_authors).values(
-        owner=str(owner.canonical),
-        author=str(author.canonical),
-        line=key.line(),
-        first_seen_at=now,
-    )
     with database.transaction() as connection:
+        statement = insert_or(connection, known_authors).values(
+            owner=str(owner.canonical),
+            author=str(author.canonical),
+            line=key.line(),
+            first_seen_at=now,
+        )
         connection.execute(
             statement.on_conflict_do_update(
                 index_elements=[known_authors.c.owner, known_authors.c.author],

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from enum import Enum
 
 from sqlalchemy import Connection, delete, func, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
-from xhmtp_wsgi.database import Database
+from xhmtp_wsgi.database import Database, insert_or
 from xhmtp_wsgi.sender.retry import RetrySchedule
 from xhmtp_wsgi.sender.tables import destinations
 
@@ -81,8 +80,7 @@ def fail(
         ).scalar()
         failures = (failures or 0) + 1
         until = now + (wait if wait is not None else schedule.wait(failures))
-        insert = sqlite.insert if database.is_sqlite else postgresql.insert
-        statement = insert(destinations).values(
+        statement = insert_or(connection, destinations).values(
             domain=domain,
             failures=1,
             failing_since=now,

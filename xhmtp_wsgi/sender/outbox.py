@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, delete, insert, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
-from xhmtp_wsgi.database import Database
+from xhmtp_wsgi.database import Database, insert_or
 from xhmtp_wsgi.errors import StorageFull
 from xhmtp_wsgi.protocol.access_code import hash_code, matches
 from xhmtp_wsgi.protocol.endpoint import Endpoint
@@ -149,8 +148,7 @@ def add(
 
 def charge(connection: Connection, sender: Endpoint, octets: int) -> int:
     """Counts octets that are kept for a sender, or with a minus let go; returns how many are."""
-    insert_ = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    statement = insert_(usage).values(sender=str(sender), octets=octets)
+    statement = insert_or(connection, usage).values(sender=str(sender), octets=octets)
     return int(
         connection.execute(
             statement.on_conflict_do_update(

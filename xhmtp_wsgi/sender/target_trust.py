@@ -11,10 +11,9 @@ What was found out is kept in the database, as each pass of the notifier is a pr
 import re
 from collections.abc import Callable
 
-from sqlalchemy import Column, Double, Table, Text, delete, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Boolean, Column, Double, Table, Text, select
 
-from xhmtp_wsgi.database import Database
+from xhmtp_wsgi.database import Database, insert_or
 from xhmtp_wsgi.discovery import AgentTarget
 from xhmtp_wsgi.errors import Downgrade, Permanent, Transient
 from xhmtp_wsgi.network import HTTPAnswer, Network
@@ -36,7 +35,7 @@ vouched_targets = Table(
     metadata,
     Column("domain", Text, primary_key=True),
     Column("target", Text, primary_key=True),
-    Column("is_vouched", Double, nullable=False),
+    Column("is_vouched", Boolean, nullable=False),
     Column("seen_at", Double, nullable=False),
 )
 
@@ -75,13 +74,11 @@ class TargetTrust:
         if seen is not None and 0 <= now - seen < KEPT_FOR:
             return
         self._seen[domain] = now
-        insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
-        statement = insert(tls_domains).values(domain=domain, seen_at=now)
         with self._database.transaction() as connection:
             connection.execute(
-                statement.on_conflict_do_update(
-                    index_elements=[tls_domains.c.domain], set_={"seen_at": now}
-                )
+                insert_or(connection, tls_domains)
+                .values(domain=domain, seen_at=now)
+                .on_conflict_do_update(index_elements=[tls_domains.c.domain], set_={"seen_at": now})
             )
 
     def _tls_seen(self, domain: str) -> float | None:
@@ -110,13 +107,11 @@ class TargetTrust:
         vouched = self._is_named(domain, host, target.port)
         with self._database.transaction() as connection:
             connection.execute(
-                delete(vouched_targets).where(
-                    vouched_targets.c.domain == domain, vouched_targets.c.target == name
-                )
-            )
-            connection.execute(
-                vouched_targets.insert().values(
-                    domain=domain, target=name, is_vouched=float(vouched), seen_at=now
+                insert_or(connection, vouched_targets)
+                .values(domain=domain, target=name, is_vouched=vouched, seen_at=now)
+                .on_conflict_do_update(
+                    index_elements=[vouched_targets.c.domain, vouched_targets.c.target],
+                    set_={"is_vouched": vouched, "seen_at": now},
                 )
             )
         return vouched

@@ -69,7 +69,7 @@ def upgrade() -> None:
         "vouched_target",
         sa.Column("domain", sa.Text(), nullable=False),
         sa.Column("target", sa.Text(), nullable=False),
-        sa.Column("is_vouched", sa.Double(), nullable=False),
+        sa.Column("is_vouched", sa.Boolean(), nullable=False),
         sa.Column("seen_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("domain", "target", name=op.f("pk_vouched_target")),
     )
