@@ -2,11 +2,32 @@
 
 from xhmtp_wsgi import XHMTP
 application = XHMTP(site, "xhmtp.toml")
+
+These names are imported when first asked for: the notifier, which cron starts each minute, needs no
+middleware.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from xhmtp_wsgi._version import __version__
-from xhmtp_wsgi.agent import Agent
-from xhmtp_wsgi.middleware import XHMTP
-from xhmtp_wsgi.settings import Settings
+
+if TYPE_CHECKING:
+    from xhmtp_wsgi.agent import Agent
+    from xhmtp_wsgi.middleware import XHMTP
+    from xhmtp_wsgi.settings import Settings
 
 __all__ = ["XHMTP", "Agent", "Settings", "__version__"]
+
+_PLACES = {
+    "Agent": "xhmtp_wsgi.agent",
+    "Settings": "xhmtp_wsgi.settings",
+    "XHMTP": "xhmtp_wsgi.middleware",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """The names that a site imports (PEP 562)."""
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_PLACES[name]), name)
