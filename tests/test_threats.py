@@ -89,6 +89,14 @@ def test_a_query_that_is_not_utf_8_is_malformed(sqlite_world: World, path: str):
     assert "query" in answer.json["detail"]
 
 
+def test_a_forgers_names_are_not_looked_up_for_him(sqlite_world: World):
+    resolver = sqlite_world.resolver
+    resolver.asked.clear()
+    body = form(author="eve@victim.example", host="server.b.example")
+    assert post(sqlite_world, TYPE, body, "192.0.2.66").status_int == 403
+    assert {name for name, _ in resolver.asked} <= {"server.b.example", "_prefix._xhmtp.b.example"}
+
+
 class NoNetwork:
     """Whoever uses it opens a connection."""
 

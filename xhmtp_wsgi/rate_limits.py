@@ -73,7 +73,11 @@ class RateLimits:
                 return
         granted, wait = self._grant(name, rate)
         with self._lock:
-            self._held[name] = _Held(granted - 1, now + HELD_FOR, now + wait)
+            # Another thread may have taken some for the same name just now.
+            held = self._held.get(name)
+            there = held.tokens if held is not None and now < held.until else 0.0
+            tokens = max(granted - 1, 0.0) + there
+            self._held[name] = _Held(tokens, now + HELD_FOR, now + wait)
             self._held.move_to_end(name)
             while len(self._held) > MOST_HELD:
                 self._held.popitem(last=False)

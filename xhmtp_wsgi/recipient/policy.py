@@ -29,6 +29,11 @@ class Checks:
         """Did that one pass?"""
         return any(check.name == name and check.result == PASS for check in self.done)
 
+    def and_also(self, checks: Mapping[str, Callable[[], Check]]) -> "Checks":
+        """These, and then others."""
+        more = run(checks)
+        return Checks((*self.done, *more.done), {**self.unknown, **more.unknown})
+
     def get(self, name: str) -> Check | None:
         """That one."""
         return next((check for check in self.done if check.name == name), None)

@@ -22,6 +22,7 @@ from xhmtp_wsgi.recipient.authorship import AGENT, SIGNATURE, check_agent, check
 from xhmtp_wsgi.recipient.filters import Action, Subject, decide, rules_for
 from xhmtp_wsgi.recipient.origin import ORIGIN, check_origin
 from xhmtp_wsgi.recipient.policy import Checks, require, run
+from xhmtp_wsgi.recipient.verdict import NONE, Check
 from xhmtp_wsgi.request_body import require_type, whole_body
 from xhmtp_wsgi.responses import json_response
 from xhmtp_wsgi.routes import InboxRoute
@@ -125,9 +126,17 @@ def _checks(
     author = notification.author
     domain = None if author is None else author.domain
     headers = {name.lower(): value for name, value in request.headers.items()}
-    return run(
+    first = run({ORIGIN: lambda: check_origin(url, source, discovery)})
+    if not first.passed(ORIGIN) and not first.unknown and "signature-input" not in headers:
+        # Nothing can let it in any more: a forger's names are not looked up for him.
+        return first.and_also(
+            {
+                AGENT: lambda: Check(AGENT, NONE, "not looked at"),
+                SIGNATURE: lambda: Check(SIGNATURE, NONE, "the notification is not signed"),
+            }
+        )
+    return first.and_also(
         {
-            ORIGIN: lambda: check_origin(url, source, discovery),
             AGENT: lambda: check_agent(url, domain, discovery),
             SIGNATURE: lambda: check_signature(
                 headers,
