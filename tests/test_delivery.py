@@ -3,7 +3,8 @@
 import email
 import email.policy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import pytest
@@ -159,6 +160,25 @@ def test_the_next_target_is_tried_at_once(world: World, first_is_refused: bool):
     assert [host for host, _ in world.network.posts] == ["first.b.example", HOST]
 
 
+def test_all_targets_together_have_the_time_of_one_try(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    records = [f"_xhmtp._tcp.b.example. 60 SRV {n} 0 80 t{n}.b.example." for n in range(4)]
+    srv = "_xhmtp._tcp.b.example. 60 SRV 0 0 80 server.b.example."
+    world.resolver.set_zone(ZONE.replace(srv, "\n".join(records)))
+    given: list[float] = []
+
+    def post(*_: Any, within: float, **__: Any) -> HTTPAnswer:
+        given.append(within)
+        world.clock.now += 12
+        raise ConnectionFailed("too slow")
+
+    monkeypatch.setattr(world.network, "post", post)
+    world.inject()
+    world.notify()
+    assert given == [30, 18, 6], "what is left, and then no more"
+
+
 # Moved inboxes
 
 
@@ -178,6 +198,9 @@ def test_a_moved_inbox_is_followed_and_alice_is_told(world: World):
     feed = world.feed("/in/box/robert@b.example",
                       authorization=basic("robert@b.example", "builder"))  # fmt: skip
     assert "http://robert%40b.example:" in feed.text
+    code = feed.text.partition("http://robert%40b.example:")[2].partition("@")[0]
+    named = basic("robert@b.example", code)
+    assert call(world.a, location, authorization=named).status_int == 200
     words, blocks = parts(reports(world)[0])
     assert "write to robert@b.example from now on" in words
     assert blocks[1]["Action"] == "relayed"
@@ -463,6 +486,29 @@ def test_who_was_not_told_when_a_message_expires_is_reported(world: World):
     passing(world, 4 * HOUR)
     assert status(world, location)["state"] == "expired"
     assert [report["Subject"] for report in reports(world)] == ["Not delivered: x"]
+
+
+def test_a_message_that_nobody_was_tried_for_is_tried_before_it_expires(world: World):
+    message = MESSAGE.replace(b"hello", b"x\r\nExpires: Fri, 15 Jan 2027 10:00:00 +0000")
+    world.notify()
+    location = world.inject(message).headers["Location"]
+    world.clock.now += 1.5 * DAY
+    assert queue_listing.state(world.a.agent.database).entries == 1
+    world.network.hosts[HOST] = answered(200)
+    with without_tries(world):
+        world.notify()
+    assert status(world, location)["state"] == "queued", "no pass could try it: it stays"
+    assert octets_kept(world) == 1
+    assert world.notify().notified == 1
+
+
+@contextmanager
+def without_tries(world: World) -> Iterator[None]:
+    """A pass in which nothing is tried, as when its time was over before."""
+    limit = world.a.agent.settings.concurrency
+    object.__setattr__(world.a.agent.settings, "concurrency", 0)
+    yield
+    object.__setattr__(world.a.agent.settings, "concurrency", limit)
 
 
 def test_a_jump_of_the_clock_does_not_empty_the_outbox(world: World):

@@ -310,6 +310,20 @@ def test_answers_can_be_forgotten():
         assert len(resolver.asked) == before + 1
 
 
+def test_a_doubted_answer_is_asked_for_again_but_not_each_time():
+    cache, resolver, clock = kept("k.example. 600 TXT x\nother.example. 600 TXT y")
+    for name in ("k.example", "other.example"):
+        cache.resolve(name, "TXT")
+    cache.refresh("K.example")
+    cache.resolve("k.example", "TXT")
+    assert len(resolver.asked) == 2, "it was asked for just now"
+    clock.now += 30
+    cache.refresh("K.example")
+    for name in ("k.example", "other.example"):
+        cache.resolve(name, "TXT")
+    assert [name for name, _ in resolver.asked] == ["k.example", "other.example", "k.example"]
+
+
 def test_the_number_of_answers_kept_is_bounded(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("xhmtp_wsgi.dns_resolver.MOST_KEPT", 3)
     source = OneAnswer(TXTRecord(b"a", 1))

@@ -466,6 +466,16 @@ def test_whatever_is_answered_is_an_answer_or_an_error_of_ours():
         fuzz()
 
 
+def test_more_of_an_answer_is_read_where_more_is_asked_for():
+    large = b"x" * (3 * MAX_ANSWER)
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(large)
+    with WebServer(always(head + large)) as server:
+        client = network()
+        assert client.get(to(server), "/x", {}, most=len(large)).body == large
+        cut = client.get(to(server), "/x", {}, most=len(large) - 1)
+        assert (len(cut.body), cut.truncated) == (len(large) - 1, True)
+
+
 def test_headers_are_by_name_in_lower_case_and_bounded():
     told = (
         b"HTTP/1.1 503 No\r\nRetry-After: 7\r\nX: " + b"y" * 9000 + b"\r\nContent-Length: 0\r\n\r\n"

@@ -7,7 +7,7 @@ from sqlalchemy import select, update
 
 from tests.test_ssh_signature import keygen
 from tests.world import ALICE, BOB, MESSAGE, World, call
-from xhmtp_wsgi.errors import Forbidden, Gone
+from xhmtp_wsgi.errors import Duplicate, Forbidden, Gone, TooLarge
 from xhmtp_wsgi.network import HTTPAnswer
 from xhmtp_wsgi.protocol.signed_message import sign_message
 from xhmtp_wsgi.protocol.ssh_signature import PublicKey, sign
@@ -164,3 +164,29 @@ def test_who_has_no_key_and_who_is_not_there_look_alike(world: World):
     }
     assert answers == {(200, b"")}
     assert call(world.a, "/xhmtp/bob@other.example/keys").status_int == 421
+
+
+def test_a_message_larger_than_is_read_is_not_cut(world: World, monkeypatch: pytest.MonkeyPatch):
+    send(world, None)
+    monkeypatch.setattr(reading, "MOST", 10)
+    real = world.network.get
+
+    def get(target, path, headers, *, most=0, **options):
+        answer = real(target, path, headers, **options)
+        return HTTPAnswer(answer.status, {}, answer.body[:most], len(answer.body) > most)
+
+    monkeypatch.setattr(world.network, "get", get)
+    with pytest.raises(TooLarge):
+        read(world)
+
+
+def test_a_user_has_so_many_keys_and_each_once(world: World, tmp_path: Path):
+    keys = [new_key(tmp_path, f"key{number}") for number in range(11)]
+    for key in keys[:10]:
+        register(world, key)
+    with pytest.raises(Forbidden, match="has 10 keys"):
+        register(world, keys[10])
+    public = PublicKey.parse(keys[0].with_suffix(".pub").read_text())
+    author_keys.remove_key(world.a.agent.database, ALICE, public.fingerprint())
+    with pytest.raises(Duplicate):
+        register(world, keys[1])

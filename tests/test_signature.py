@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.world import BOB, MESSAGE, ZONE, World, call
-from xhmtp_wsgi.discovery import AgentTarget
+from tests.fakes.resolver import FakeResolver
+from tests.world import BOB, MESSAGE, ZONE, Clock, World, call
+from xhmtp_wsgi.discovery import AgentTarget, Discovery
+from xhmtp_wsgi.dns_resolver import CachingResolver
 from xhmtp_wsgi.errors import Duplicate, NotFound, SignatureInvalid, XHMTPError
 from xhmtp_wsgi.network import HTTPAnswer
 from xhmtp_wsgi.protocol.signature import (
@@ -23,6 +25,7 @@ from xhmtp_wsgi.protocol.signature import (
     verify_request,
 )
 from xhmtp_wsgi.recipient import inbox
+from xhmtp_wsgi.recipient.authorship import check_signature
 
 URL = "http://server.b.example/in/box/bob%40b.example"
 FORM = "application/x-www-form-urlencoded"
@@ -245,6 +248,23 @@ def test_while_the_dns_is_down_a_key_is_waited_for(sqlite_world: World):
     body = form()
     assert post(world, signed(body), body).status_int == 503
     assert post(world, signed(body), body, "192.0.2.1").status_int == 201, "the origin passes"
+
+
+def test_a_key_that_was_replaced_under_its_name_is_asked_for_again():
+    clock = Clock(NOW)
+    resolver = FakeResolver(f'{NAME}. 3600 TXT "{key_record(public(bytes(32)))}"')
+    discovery = Discovery(CachingResolver(resolver, clock))
+    body = form()
+
+    def checked() -> str:
+        return check_signature(
+            signed(body), body, target=URL, domain="a.example", discovery=discovery, now=NOW
+        ).result
+
+    assert checked() == "fail"
+    resolver.set_zone(f'{NAME}. 3600 TXT "{key_record(public())}"')
+    clock.now += 31
+    assert checked() == "pass", "although the old answer was good for an hour"
 
 
 # Keys that change

@@ -14,14 +14,18 @@ from xhmtp_wsgi._version import __version__
 
 if TYPE_CHECKING:
     from xhmtp_wsgi.agent import Agent
+    from xhmtp_wsgi.arrival import Arrival
     from xhmtp_wsgi.middleware import XHMTP
     from xhmtp_wsgi.settings import Settings
+    from xhmtp_wsgi.site_users import SiteUsers
 
-__all__ = ["XHMTP", "Agent", "Settings", "__version__"]
+__all__ = ["XHMTP", "Agent", "Arrival", "Settings", "SiteUsers", "__version__"]
 
 _PLACES = {
     "Agent": "xhmtp_wsgi.agent",
+    "Arrival": "xhmtp_wsgi.arrival",
     "Settings": "xhmtp_wsgi.settings",
+    "SiteUsers": "xhmtp_wsgi.site_users",
     "XHMTP": "xhmtp_wsgi.middleware",
 }
 

@@ -5,6 +5,9 @@ with each message, a password that was right is remembered for a few minutes, in
 and only as a keyed hash. Tokens are random and long, so that a fast hash does for them; a token can
 read its owner's feed and do nothing else (docs/protocol.md, section 9).
 
+A site's own users are asked beside them (site_users.py): one whom the site knows has an account
+without a password of ours from the first time that somebody asks for him.
+
 Security: an unknown address costs as much as a wrong password, and gets the same answer.
 """
 
@@ -12,8 +15,9 @@ import hashlib
 import hmac
 import secrets
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -33,10 +37,18 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from xhmtp_wsgi.database import Database
-from xhmtp_wsgi.errors import Duplicate, Malformed, Misdirected, NotAuthenticated, NotFound
+from xhmtp_wsgi.errors import (
+    Duplicate,
+    Malformed,
+    MalformedAddress,
+    Misdirected,
+    NotAuthenticated,
+    NotFound,
+)
 from xhmtp_wsgi.protocol.access_code import hash_code, new_code
 from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.schema import metadata
+from xhmtp_wsgi.site_users import SiteUsers
 
 accounts = Table(
     "account",
@@ -88,8 +100,13 @@ class Accounts:
         domains: Collection[str],
         clock: Callable[[], float],
         monotonic: Callable[[], float],
+        users: SiteUsers | None = None,
     ) -> None:
-        """``domains``: those that the agent acts for; ``clock``: seconds since the epoch."""
+        """``domains``: those that the agent acts for; ``clock``: seconds since the epoch.
+
+        ``users``: those of the site, who need no account made for them.
+        """
+        self._users = users
         self._database = database
         self._domains = frozenset(domains)
         self._clock = clock
@@ -148,29 +165,77 @@ class Accounts:
             return [Endpoint.parse(row.address) for row in found]
 
     def find(self, endpoint: Endpoint) -> Account | None:
-        """The account of that endpoint."""
+        """The account of that endpoint; made now for one whom the site knows.
+
+        An account without a password is that of a user of the site: with him it ends.
+        """
         if not self.acts_for(endpoint.domain):
             return None
-        with self._database.reading() as connection:
-            row = connection.execute(
-                select(accounts.c.id).where(accounts.c.address == str(endpoint.canonical))
-            ).one_or_none()
-        return None if row is None else Account(row.id, endpoint.canonical)
+        endpoint = endpoint.canonical
+        row = self._row(endpoint)
+        if self._users is not None and (row is None or row.password_hash is None):
+            known = self._users.exists(str(endpoint))
+            if row is None and known:
+                return self._made(endpoint)
+            if known is False:
+                return None
+        return None if row is None else Account(row.id, endpoint)
+
+    def named(self, user: str) -> Endpoint | None:
+        """The endpoint that a user name means: the whole address, or the part before the @.
+
+        None if it means none, or, where the agent acts for several domains, users of several.
+        """
+        domains = [""] if "@" in user else [f"@{domain}" for domain in self._domains]
+        found = []
+        for domain in domains:
+            try:
+                endpoint = Endpoint.parse(user + domain).canonical
+            except MalformedAddress:
+                continue
+            if len(domains) == 1 or self.find(endpoint) is not None:
+                found.append(endpoint)
+        return found[0] if len(found) == 1 else None
+
+    def logged_in(self, environ: Mapping[str, Any]) -> Account | None:
+        """The account of whom the site has logged in by its own means; None if it has nobody."""
+        name = None if self._users is None else self._users.logged_in(environ)
+        endpoint = None if name is None else self.named(name)
+        if endpoint is None or not self.acts_for(endpoint.domain):
+            return None
+        row = self._row(endpoint)
+        return self._made(endpoint) if row is None else Account(row.id, endpoint)
 
     def authenticate(self, endpoint: Endpoint | None, password: str) -> Account:
         """The account that this password opens. Raises NotAuthenticated."""
-        row = None
-        if endpoint is not None:
-            with self._database.reading() as connection:
-                row = connection.execute(
-                    select(accounts.c.id, accounts.c.password_hash).where(
-                        accounts.c.address == str(endpoint.canonical)
-                    )
-                ).one_or_none()
-        right = self._passwords.verify(row.password_hash if row else None, password)
-        if endpoint is None or row is None or not right:
-            raise NotAuthenticated(WRONG)
-        return Account(row.id, endpoint.canonical)
+        row = None if endpoint is None else self._row(endpoint)
+        if row is not None or self._users is None:
+            right = self._passwords.verify(row.password_hash if row else None, password)
+            if endpoint is not None and row is not None and right:
+                return Account(row.id, endpoint.canonical)
+        if endpoint is not None and self._right_for_site(endpoint.canonical, password):
+            return self._made(endpoint.canonical) if row is None else Account(row.id, endpoint)
+        raise NotAuthenticated(WRONG)
+
+    def _right_for_site(self, endpoint: Endpoint, password: str) -> bool:
+        if self._users is None or not self.acts_for(endpoint.domain):
+            return False
+        return len(password) <= MAX_PASSWORD and self._users.check_password(str(endpoint), password)
+
+    def _row(self, endpoint: Endpoint) -> Any:
+        with self._database.reading() as connection:
+            return connection.execute(
+                select(accounts.c.id, accounts.c.password_hash).where(
+                    accounts.c.address == str(endpoint.canonical)
+                )
+            ).one_or_none()
+
+    def _made(self, endpoint: Endpoint) -> Account:
+        """The account of a user of the site, new unless another thread was first."""
+        try:
+            return self.add(endpoint, None)
+        except Duplicate:
+            return Account(self._row(endpoint).id, endpoint)
 
     def authenticate_reader(self, endpoint: Endpoint, secret: str) -> Account:
         """The account whose feed this token or password opens. Raises NotAuthenticated."""

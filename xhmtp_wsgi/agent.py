@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from xhmtp_wsgi.accounts import Accounts
+from xhmtp_wsgi.arrival import Listener, unheard
 from xhmtp_wsgi.counters import ProcessCounters
 from xhmtp_wsgi.database import Database
 from xhmtp_wsgi.discovery import AgentTarget, Discovery
@@ -19,6 +20,7 @@ from xhmtp_wsgi.rate_limits import RateLimits
 from xhmtp_wsgi.setting_types import AgentURL
 from xhmtp_wsgi.settings import DomainSettings, Settings
 from xhmtp_wsgi.signing_keys import SigningKeys
+from xhmtp_wsgi.site_users import HtpasswdUsers, RemoteUser, SeveralUsers, SiteUsers
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Agent:
     """Seconds since the epoch: for everything that is stored."""
     monotonic: Callable[[], float]
     """Seconds that never jump: for everything that is waited for."""
+    on_arrival: Listener = unheard
+    """What the site wants to hear of notifications that arrive."""
 
     def domain(self, name: str) -> DomainSettings | None:
         """The settings of one of the agent's own domains."""
@@ -64,13 +68,19 @@ def make_agent(
     network: Network | None = None,
     clock: Callable[[], float] = time.time,
     monotonic: Callable[[], float] = time.monotonic,
+    users: SiteUsers | None = None,
+    on_arrival: Listener = unheard,
 ) -> Agent:
-    """An agent as its settings want it. Opens nothing yet."""
+    """An agent as its settings want it. Opens nothing yet.
+
+    ``users``: those of the site, beside those that the settings name; ``on_arrival``: called with
+    an Arrival for each new notification.
+    """
     if resolver is None:
         servers = [(server.address, server.port) for server in settings.resolver]
         resolver = CachingResolver(DNSResolver(servers), monotonic)
     discovery = Discovery(resolver)
-    database = Database(settings.database)
+    database = Database(settings.database, settings.database_schema)
     return Agent(
         settings=settings,
         database=database,
@@ -84,7 +94,9 @@ def make_agent(
             connections_per_destination=settings.concurrency_per_destination,
             monotonic=monotonic,
         ),
-        accounts=Accounts(database, settings.domains.keys(), clock, monotonic),
+        accounts=Accounts(
+            database, settings.domains.keys(), clock, monotonic, _users(settings, users)
+        ),
         counters=ProcessCounters(database),
         signing_keys=SigningKeys(
             database, settings.key_directory, discovery, clock, settings.key_wait
@@ -93,4 +105,14 @@ def make_agent(
         prefixes=OwnPrefixes(settings.domains, discovery, database, monotonic),
         clock=clock,
         monotonic=monotonic,
+        on_arrival=on_arrival,
     )
+
+
+def _users(settings: Settings, given: SiteUsers | None) -> SiteUsers | None:
+    members = [] if given is None else [given]
+    if settings.remote_user:
+        members.append(RemoteUser())
+    if settings.htpasswd:
+        members.append(HtpasswdUsers(settings.htpasswd))
+    return SeveralUsers(members) if len(members) > 1 else next(iter(members), None)

@@ -23,6 +23,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.schema import CreateSchema
 
 from xhmtp_wsgi.errors import DatabaseUnavailable, SchemaOutdated, StorageFull
 from xhmtp_wsgi.schema import SCHEMA
@@ -35,9 +36,13 @@ BUSY_TIMEOUT = 10.0  # seconds that a writer waits for another
 class Database:
     """One database, opened when first used, and again in a process that was forked since."""
 
-    def __init__(self, url: str) -> None:
-        """``url``: as SQLAlchemy takes it; SQLite or PostgreSQL through psycopg."""
+    def __init__(self, url: str, schema: str = "") -> None:
+        """``url``: as SQLAlchemy takes it; SQLite or PostgreSQL through psycopg.
+
+        ``schema``: where the tables are in a PostgreSQL; the user's own where it is empty.
+        """
         self._url = make_url(url)
+        self._schema = schema
         self._lock = threading.Lock()
         self._engine: Engine | None = None
         self._process = 0
@@ -78,6 +83,8 @@ class Database:
                 if not self.is_sqlite:
                     # SQLite's writer lock does this by itself.
                     connection.execute(text("SELECT pg_advisory_xact_lock(7836012953)"))
+                    if self._schema:
+                        connection.execute(CreateSchema(self._schema, if_not_exists=True))
                 upgrade(connection)
         self._checked = True
 
@@ -135,7 +142,10 @@ class Database:
 
     def _open(self) -> Engine:
         if not self.is_sqlite:
-            return create_engine(self._url, pool_pre_ping=True, pool_size=8, max_overflow=16)
+            place = {"options": f"-csearch_path={self._schema}"} if self._schema else {}
+            return create_engine(
+                self._url, pool_pre_ping=True, pool_size=8, max_overflow=16, connect_args=place
+            )
         engine = create_engine(self._url, pool_size=8, max_overflow=56, pool_timeout=BUSY_TIMEOUT)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)

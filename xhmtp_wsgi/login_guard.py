@@ -11,9 +11,10 @@ from typing import TypeVar
 
 from webob import Request
 
+from xhmtp_wsgi.accounts import Account
 from xhmtp_wsgi.agent import Agent
 from xhmtp_wsgi.client_address import client_address
-from xhmtp_wsgi.errors import NotAuthenticated, TooMany
+from xhmtp_wsgi.errors import Forbidden, NotAuthenticated, TooMany
 from xhmtp_wsgi.rate_limits import Rate, network_of
 
 logger = logging.getLogger("xhmtp_wsgi.security")
@@ -23,6 +24,22 @@ FOR_AN_ADDRESS, FOR_AN_ACCOUNT = 5, 20  # times what a pair of both may have
 WHAT = "failed log-ins"
 
 Found = TypeVar("Found")
+
+SAFE_METHODS = ("GET", "HEAD")
+
+
+def logged_in_by_site(agent: Agent, request: Request) -> Account | None:
+    """The account of whom the site has logged in; None if nobody, and Basic is to be looked at.
+
+    Raises Forbidden for a change that a browser asks for on another site's behalf: what a cookie
+    allows, a stranger's page could ask for as well.
+    """
+    account = agent.accounts.logged_in(request.environ)
+    if account is not None and request.method not in SAFE_METHODS:
+        asked_by = request.environ.get("HTTP_SEC_FETCH_SITE", "none")
+        if asked_by not in ("none", "same-origin"):
+            raise Forbidden("another site's page may not ask for this")
+    return account
 
 
 def guarded(agent: Agent, request: Request, account: str, check: Callable[[], Found]) -> Found:

@@ -11,7 +11,12 @@ from typing import Any
 
 from xhmtp_wsgi import metrics, recipient, sender
 from xhmtp_wsgi.agent import Agent, make_agent
+from xhmtp_wsgi.arrival import Listener, unheard
+from xhmtp_wsgi.errors import MalformedMessage
+from xhmtp_wsgi.protocol.message import author_of
+from xhmtp_wsgi.sender import injection
 from xhmtp_wsgi.settings import Settings
+from xhmtp_wsgi.site_users import SiteUsers
 from xhmtp_wsgi.wing import Environ, StartResponse, Views, Wing
 
 WSGIApplication = Callable[[Environ, StartResponse], Iterable[bytes]]
@@ -28,18 +33,31 @@ class XHMTP:
         *,
         agent: Agent | None = None,
         views: Views = BOTH,
+        users: SiteUsers | None = None,
+        on_arrival: Listener = unheard,
     ) -> None:
         """``settings``: a path to xhmtp.toml, a mapping of the same shape, or Settings.
 
-        ``views``: those of one wing alone, for a host that only sends or only receives.
-        Raises SettingsError.
+        ``views``: those of one wing alone, for a host that only sends or only receives;
+        ``users``: those of the site, with its log-in; ``on_arrival``: called with an Arrival for
+        each notification, in the request that brings it. Raises SettingsError.
         """
         self.site = site
-        self.agent = agent or make_agent(Settings.load(settings, os.environ))
-        self._wing = Wing(self.agent, views)
+        self.agent = agent or make_agent(
+            Settings.load(settings, os.environ), users=users, on_arrival=on_arrival
+        )
+        self.wing = Wing(self.agent, views)
+        """What answers below the prefix: a WSGI application for what ``below_prefix`` gives."""
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """WSGI (PEP 3333)."""
+        ours = self.below_prefix(environ)
+        if ours is None:
+            return self.site(environ, start_response)
+        return self.wing(ours, start_response)
+
+    def below_prefix(self, environ: Environ) -> Environ | None:
+        """The environ of a request of ours, its prefix in SCRIPT_NAME; None for the site's."""
         path = environ.get("PATH_INFO", "")
         mount = environ.get("SCRIPT_NAME", "")
         # The prefix is the whole path as seen from outside. Below a mount that the outside
@@ -51,22 +69,39 @@ class XHMTP:
         elif mount and (prefix := self.agent.prefixes.match(path)) is not None:
             below = path[len(prefix) + 1 :]
         else:
-            return self.site(environ, start_response)
+            return None
         ours = dict(environ)
         ours["SCRIPT_NAME"] = whole[: len(whole) - len(below)]
         ours["PATH_INFO"] = below
-        return self._wing(ours, start_response)
+        return ours
 
     def submit(
-        self, message: EmailMessage | bytes, *, sender: str, recipients: Sequence[str] | None = None
+        self,
+        message: EmailMessage | bytes,
+        *,
+        sender: str | None = None,
+        recipients: Sequence[str] | None = None,
     ) -> str:
-        """Hands in a message as injection does (protocol, section 4), and returns its ID.
+        """Hands in a message as the function ``submit`` does, and returns its ID."""
+        return submit(self.agent, message, sender=sender, recipients=recipients)
 
-        ``recipients``: by default those of To, Cc and Bcc. Returns once the message is on disk;
-        the notifier takes it from there. Raises MalformedMessage, Forbidden, ImpossibleRecipients,
-        TooLarge, or a Transient error, after which nothing is stored.
-        """
-        from xhmtp_wsgi.sender.injection import submit
 
-        octets = message if isinstance(message, bytes) else message.as_bytes()
-        return submit(self.agent, [octets], sender, recipients).identifier
+def submit(
+    agent: Agent,
+    message: EmailMessage | bytes,
+    *,
+    sender: str | None = None,
+    recipients: Sequence[str] | None = None,
+) -> str:
+    """Hands in a message as injection does (protocol, section 4), and returns its ID.
+
+    ``sender``: by default the address in From; ``recipients``: those of To, Cc and Bcc. Returns
+    once the message is on disk; the notifier takes it from there. Raises MalformedMessage,
+    Forbidden, Misdirected (not a domain of ours), ImpossibleRecipients, TooLarge, or a Transient
+    error, after which nothing is stored.
+    """
+    octets = message if isinstance(message, bytes) else message.as_bytes()
+    author = sender or author_of(octets)
+    if author is None:
+        raise MalformedMessage("the message has no From; name its sender")
+    return injection.submit(agent, [octets], str(author), recipients).identifier

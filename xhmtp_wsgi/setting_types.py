@@ -5,6 +5,7 @@ text that says what would be right. settings.py adds the setting's name.
 """
 
 import ipaddress
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -48,6 +49,14 @@ def text(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError("is not a string")
     return value
+
+
+def schema_name(value: object) -> str:
+    """A schema's name that needs no quotes, or an empty string."""
+    given = text(value)
+    if given and not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", given):
+        raise ValueError(f"{given!r} is not a name of a-z, 0-9 and _")
+    return given
 
 
 def octets(value: object) -> int:

@@ -72,6 +72,12 @@ class Settings:
     database: str = _setting(
         "sqlite:///xhmtp.db", types.database_url, "any SQLAlchemy URL; relative to this file"
     )
+    database_schema: str = _setting(
+        "",
+        types.schema_name,
+        "the schema of a PostgreSQL database that the tables are in; made where it is not there; "
+        "empty: the user's own",
+    )
     trusted_proxies: tuple[Network, ...] = _setting(
         (), types.networks, "addresses or networks whose X-Forwarded-For is believed"
     )
@@ -98,6 +104,17 @@ class Settings:
     )
     key_wait: float = _setting(
         3600.0, types.seconds, "seconds for which a new key is published before it signs"
+    )
+    htpasswd: str = _setting(
+        "",
+        types.text,
+        "a file of users and passwords as Apache's htpasswd makes it, who then have accounts; "
+        "relative to this file; needs the extra `htpasswd`",
+    )
+    remote_user: bool = _setting(
+        False,
+        types.boolean,
+        "is whom the web server has logged in (REMOTE_USER) the user of that name?",
     )
     max_message_size: int = _setting(
         1 << 30, types.octets, "octets of a message that is taken for sending; above it 413"
@@ -187,15 +204,17 @@ class Settings:
         cls,
         source: "Settings | Mapping[str, Any] | str | os.PathLike[str]",
         environ: Mapping[str, str] | None = None,
+        directory: str | os.PathLike[str] = "",
     ) -> "Settings":
         """Settings from a TOML file, a mapping of the same shape, or as they are.
 
-        Raises SettingsError, naming the setting, or the file that cannot be read.
+        ``directory``: what the relative paths of a mapping are relative to; by default the current
+        one. Raises SettingsError, naming the setting, or the file that cannot be read.
         """
         if isinstance(source, Settings):
             return source
         if isinstance(source, Mapping):
-            return _from_mapping(source, Path.cwd(), environ or {})
+            return _from_mapping(source, Path(directory).absolute(), environ or {})
         path = Path(source)
         try:
             table = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -242,6 +261,8 @@ def _from_mapping(
         domain = _domain(str(name), domain_table)
         domains[domain.name] = domain
     values["database"] = _anchored(values.get("database", Settings.database), directory)
+    if values.get("htpasswd"):
+        values["htpasswd"] = str(directory / values["htpasswd"])
     values["key_directory"] = str(directory / values.get("key_directory", Settings.key_directory))
     return Settings(domains=domains, **values)
 

@@ -17,8 +17,13 @@ FAILED = 1
 MISUSED = 2
 
 
-def open_agent(config: str | None) -> Agent:
-    """The agent of a settings' file, or of the one that is found. Raises SettingsError."""
+def open_agent(config: str | Agent | None) -> Agent:
+    """The agent of a settings' file, or of the one that is found; one that is open stays so.
+
+    Raises SettingsError.
+    """
+    if isinstance(config, Agent):
+        return config
     return make_agent(Settings.load(config or find_file(os.environ), os.environ))
 
 

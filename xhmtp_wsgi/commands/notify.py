@@ -15,36 +15,55 @@ from contextlib import contextmanager
 
 import click
 
+from xhmtp_wsgi.agent import Agent
 from xhmtp_wsgi.commands import FAILED, one_line_errors, open_agent
 from xhmtp_wsgi.sender.notifier import Notifier, Progress
 
 PROGRAM = "xhmtp-notify"
 
 
-@click.command()
-@click.option("--config", type=click.Path(), help="The settings' file.")
-@click.option(
+_loop = click.option(
     "--loop",
     type=click.FloatRange(min=0.1),
     metavar="SECONDS",
     help="Go on for ever, this long after each pass.",
 )
-@click.option("--verbose", "-v", is_flag=True, help="Tell each step, and what was done.")
+_verbose = click.option("--verbose", "-v", is_flag=True, help="Tell each step, and what was done.")
+
+
+@click.command()
+@click.option("--config", type=click.Path(), help="The settings' file.")
+@_loop
+@_verbose
 @click.version_option(package_name="xhmtp_wsgi")
 def main(config: str | None, loop: float | None, verbose: bool) -> None:
     """Notify the recipients of waiting messages."""
     logging.basicConfig(
         level=logging.INFO if verbose else logging.ERROR, format="xhmtp-notify: %(message)s"
     )
+    with one_line_errors(PROGRAM):
+        code = work(open_agent(config), loop, verbose)
+    sys.exit(code)
+
+
+@click.command("notify")
+@_loop
+@_verbose
+@click.pass_context
+def notify(context: click.Context, loop: float | None, verbose: bool) -> None:
+    """Notify the recipients of waiting messages; for cron."""
+    context.exit(work(open_agent(context.obj), loop, verbose))
+
+
+def work(agent: Agent, loop: float | None, verbose: bool) -> int:
+    """One pass, or one after another until a signal ends it; returns the exit code."""
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
-    failed = False
-    with one_line_errors(PROGRAM), _bar(verbose) as progress:
-        notifier = Notifier(open_agent(config), stopped.is_set, progress)
+    with _bar(verbose) as progress:
+        notifier = Notifier(agent, stopped.is_set, progress)
         while True:
             report = notifier.run_pass()
-            failed = bool(report.to_mend)
             for line in report.to_mend:
                 click.echo(f"{PROGRAM}: {line}", err=True)
             if verbose:
@@ -54,8 +73,7 @@ def main(config: str | None, loop: float | None, verbose: bool) -> None:
                     f"senders told {report.reports}"
                 )
             if loop is None or stopped.wait(loop):
-                break
-    sys.exit(FAILED if failed else 0)
+                return FAILED if report.to_mend else 0
 
 
 @contextmanager

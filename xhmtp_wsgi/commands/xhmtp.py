@@ -26,9 +26,7 @@ from xhmtp_wsgi.commands.status import status
 from xhmtp_wsgi.commands.wording import date
 from xhmtp_wsgi.errors import MalformedMessage, MalformedSignature, SettingsError, XHMTPError
 from xhmtp_wsgi.protocol.endpoint import Endpoint
-from xhmtp_wsgi.protocol.header_block import scan
-from xhmtp_wsgi.protocol.header_values import addresses
-from xhmtp_wsgi.protocol.message import split_header
+from xhmtp_wsgi.protocol.message import author_of, split_header
 from xhmtp_wsgi.protocol.signed_message import sign_message
 from xhmtp_wsgi.protocol.ssh_signature import sign as ssh_sign
 from xhmtp_wsgi.recipient import inbox
@@ -36,7 +34,7 @@ from xhmtp_wsgi.request_body import PIECE
 from xhmtp_wsgi.sender.injection import submit
 
 
-class _Group(click.Group):
+class OneLineErrors(click.Group):
     """Shows our errors as one line."""
 
     def invoke(self, context: click.Context) -> object:
@@ -56,7 +54,7 @@ def _address(text: str) -> Endpoint:
         raise click.BadParameter(str(error)) from None
 
 
-@click.group(cls=_Group)
+@click.group(cls=OneLineErrors)
 @click.option("--config", type=click.Path(), help="The settings' file.")
 @click.version_option(package_name="xhmtp_wsgi")
 @click.pass_context
@@ -237,12 +235,10 @@ def _author(pieces: Iterator[bytes]) -> tuple[str, Iterator[bytes]]:
         start += piece
         if split_header(start) is not None or len(start) > 1 << 20:
             break
-    end = split_header(start) or len(start)
-    block = start[:end].rstrip(b"\r\n")
-    for field in scan(block, 1 << 20, allow_bare_newlines=True):
-        if field.name.lower() == "from":
-            return str(addresses(field.value)[0]), _rejoined(start, pieces)
-    raise MalformedMessage("the message has no From; name the sender with --from")
+    author = author_of(start)
+    if author is None:
+        raise MalformedMessage("the message has no From; name the sender with --from")
+    return str(author), _rejoined(start, pieces)
 
 
 def _signed(message: bytes, key: bytes) -> bytes:

@@ -81,6 +81,16 @@ def prepare(
     )
 
 
+def author_of(start: bytes) -> Endpoint | None:
+    """The one address in From, by the first octets of a message; None where it has no From.
+
+    ``start``: at least its header block. Raises MalformedMessage.
+    """
+    block = start[: split_header(start) or len(start)].rstrip(b"\r\n")
+    fields = scan(block, len(block), allow_bare_newlines=True)
+    return _author(next((field for field in fields if field.name.lower() == "from"), None))
+
+
 def utc_date(value: str) -> str:
     """A Date in UTC, to the minute: a zone tells where somebody is. Raises MalformedMessage."""
     try:

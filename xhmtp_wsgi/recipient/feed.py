@@ -23,7 +23,7 @@ from webob import Request, Response
 from xhmtp_wsgi._version import __version__
 from xhmtp_wsgi.agent import Agent
 from xhmtp_wsgi.errors import MalformedRequest, Misdirected, NotAuthenticated, XHMTPError
-from xhmtp_wsgi.login_guard import guarded
+from xhmtp_wsgi.login_guard import guarded, logged_in_by_site
 from xhmtp_wsgi.protocol.basic_authentication import parse_authorization
 from xhmtp_wsgi.protocol.digest import http_date, repr_digest
 from xhmtp_wsgi.protocol.endpoint import Endpoint
@@ -88,7 +88,7 @@ def feed(agent: Agent, request: Request, route: InboxRoute) -> Response:
 
 
 def _authenticated(agent: Agent, request: Request, endpoint: Endpoint) -> Endpoint:
-    """The feed's owner: by his password or a feed token, as Basic credentials or ``?token=``."""
+    """The feed's owner: by a feed token, or his password, or logged in by the site."""
     if not agent.accounts.acts_for(endpoint.domain):
         raise Misdirected(f"this agent does not act for {endpoint.domain}")
     token = request.GET.get("token")
@@ -100,6 +100,9 @@ def _authenticated(agent: Agent, request: Request, endpoint: Endpoint) -> Endpoi
             str(endpoint),
             lambda: agent.accounts.authenticate_token(endpoint, given),
         ).endpoint
+    account = logged_in_by_site(agent, request)
+    if account is not None and account.endpoint == endpoint.canonical:
+        return account.endpoint
     credentials = parse_authorization(request.environ.get("HTTP_AUTHORIZATION"))
     if credentials is None:
         raise NotAuthenticated("the feed needs its owner's password or a feed token")

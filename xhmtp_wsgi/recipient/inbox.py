@@ -109,8 +109,8 @@ def take(
     now: float,
     quarantined: bool = False,
     most: int = 10**9,
-) -> bool:
-    """Stores a notification, unless this mailbox has had one with the same URL; was it new?
+) -> str | None:
+    """Stores a notification and returns its identifier; None if this mailbox has had that URL.
 
     On disk when this returns. Raises DatabaseUnavailable, or StorageFull, also where the mailbox
     has as many as ``most``.
@@ -124,11 +124,12 @@ def take(
             select(notices.c.id).where(notices.c.mailbox == mailbox, notices.c.url_hash == url_hash)
         ).first()
         if known is not None:
-            return False
+            return None
         position = _next_position(connection, mailbox, now, most, quarantined=quarantined)
+        identifier = new_identifier()
         connection.execute(
             insert(notices).values(
-                id=new_identifier(),
+                id=identifier,
                 mailbox=mailbox,
                 position=position,
                 url_hash=url_hash,
@@ -141,7 +142,7 @@ def take(
                 received_at=now,
             )
         )
-    return True
+    return identifier
 
 
 def state(database: Database, owner: Endpoint) -> Mailbox:

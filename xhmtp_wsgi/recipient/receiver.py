@@ -11,6 +11,7 @@ from webob import Request, Response
 
 from xhmtp_wsgi import counters
 from xhmtp_wsgi.agent import Agent
+from xhmtp_wsgi.arrival import Arrival
 from xhmtp_wsgi.client_address import Address, client_address
 from xhmtp_wsgi.errors import Forbidden, Misdirected, NotFound, Permanent, Transient
 from xhmtp_wsgi.protocol.endpoint import Endpoint
@@ -22,7 +23,7 @@ from xhmtp_wsgi.recipient.authorship import AGENT, SIGNATURE, check_agent, check
 from xhmtp_wsgi.recipient.filters import Action, Subject, decide, rules_for
 from xhmtp_wsgi.recipient.origin import ORIGIN, check_origin
 from xhmtp_wsgi.recipient.policy import Checks, require, run
-from xhmtp_wsgi.recipient.verdict import NONE, Check
+from xhmtp_wsgi.recipient.verdict import NONE, PASS, Check
 from xhmtp_wsgi.request_body import require_type, whole_body
 from xhmtp_wsgi.responses import json_response
 from xhmtp_wsgi.routes import InboxRoute
@@ -80,7 +81,7 @@ def _take(agent: Agent, request: Request, recipient: Endpoint) -> bool:
     if not is_known or action is Action.DISCARD:
         _work_as_if(agent)
         return True
-    return inbox.take(
+    identifier = inbox.take(
         agent.database,
         recipient,
         notification,
@@ -90,6 +91,37 @@ def _take(agent: Agent, request: Request, recipient: Endpoint) -> bool:
         quarantined=action is Action.QUARANTINE,
         most=settings.max_inbox,
     )
+    if identifier is not None:
+        quarantined = action is Action.QUARANTINE
+        _tell_site(agent, _arrival(recipient, notification, checks, identifier, quarantined))
+    return identifier is not None
+
+
+def _arrival(
+    recipient: Endpoint,
+    notification: Notification,
+    checks: Checks,
+    identifier: str,
+    quarantined: bool,
+) -> Arrival:
+    subjects = (field.value for field in notification.fields if field.name.lower() == "subject")
+    return Arrival(
+        recipient=str(recipient.canonical),
+        sender=None if notification.author is None else str(notification.author),
+        subject=display(next(subjects, "")),
+        identifier=identifier,
+        url=notification.url.with_credentials(),
+        quarantined=quarantined,
+        passed=frozenset(check.name for check in checks.done if check.result == PASS),
+    )
+
+
+def _tell_site(agent: Agent, arrival: Arrival) -> None:
+    """What the site does with it is the site's: it fails alone, and the notification is taken."""
+    try:
+        agent.on_arrival(arrival)
+    except Exception:
+        logger.exception("the site's own code failed for the arrival %s", arrival.identifier)
 
 
 def _action(

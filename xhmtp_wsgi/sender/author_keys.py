@@ -11,7 +11,7 @@ from webob import Request, Response
 
 from xhmtp_wsgi.agent import Agent
 from xhmtp_wsgi.database import Database
-from xhmtp_wsgi.errors import Duplicate, Misdirected, NotFound, TooLarge
+from xhmtp_wsgi.errors import Duplicate, Forbidden, Misdirected, NotFound
 from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.protocol.published_keys import allowed_signers, key_lines
 from xhmtp_wsgi.protocol.ssh_signature import PublicKey
@@ -54,9 +54,9 @@ def keys_of(database: Database, endpoint: Endpoint) -> list[PublicKey]:
 
 
 def add_key(database: Database, endpoint: Endpoint, key: PublicKey, now: float) -> None:
-    """Registers a key. Raises Duplicate, or TooLarge above MOST_KEYS."""
+    """Registers a key. Raises Duplicate, or Forbidden above MOST_KEYS."""
     if len(keys_of(database, endpoint)) >= MOST_KEYS:
-        raise TooLarge("the list of keys", MOST_KEYS)
+        raise Forbidden(f"{endpoint} has {MOST_KEYS} keys; take one back first")
     try:
         with database.transaction() as connection:
             connection.execute(

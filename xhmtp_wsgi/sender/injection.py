@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 from webob import Request, Response
 
 from xhmtp_wsgi.agent import Agent
-from xhmtp_wsgi.errors import Forbidden, ImpossibleRecipients, MalformedAddress
+from xhmtp_wsgi.errors import Forbidden, ImpossibleRecipients, MalformedAddress, Misdirected
 from xhmtp_wsgi.protocol.access_code import new_code, new_identifier
 from xhmtp_wsgi.protocol.anonymity import anonymised
 from xhmtp_wsgi.protocol.digest import repr_digest
@@ -75,6 +75,8 @@ def submit(
     DatabaseUnavailable and StorageFull, after which nothing is stored.
     """
     endpoint = Endpoint.parse(sender).canonical
+    if not agent.accounts.acts_for(endpoint.domain):
+        raise Misdirected(f"this agent does not act for {endpoint.domain}")
     now = agent.clock()
     settings = agent.settings
 

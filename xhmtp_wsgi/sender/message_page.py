@@ -107,6 +107,7 @@ def _looked_at(octets: bytes) -> tuple[Message, list[str]]:
         entity = _entity(octets)
         return entity.fields, list(_sections(entity))
     except Exception:
+        # Whatever surprises Python's parser of fields still has for strangers' octets.
         source = _harmless(octets.decode("latin-1")[:MOST_TEXT])
         return Message(), [f"<pre>{escape(source)}</pre>"]
 

@@ -6,6 +6,8 @@ destination, and no two notifiers ever work on the same one. A lease that has ru
 
 A time that lies further ahead than any wait can reach was written by a clock that has been set back
 since: such an entry is due, and such a lease is over.
+
+Long, as every statement that touches the life of an entry stands here, where they can be compared.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,0 +1,1 @@
+"""``manage.py xhmtp`` and ``manage.py xhmtp_notify``."""
