@@ -116,6 +116,11 @@ class Accounts:
         """Is that one of this agent's domains?"""
         return domain in self._domains
 
+    @property
+    def has_site_users(self) -> bool:
+        """Are the site's own users asked beside these accounts?"""
+        return self._users is not None
+
     def add(self, endpoint: Endpoint, password: str | None) -> Account:
         """Makes an account; with no password, only the site's own log-in can open it.
 

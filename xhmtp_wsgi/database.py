@@ -47,6 +47,8 @@ class Database:
         self._engine: Engine | None = None
         self._process = 0
         self._checked = False
+        self.opened_before_fork = False
+        """Was it in use before this process was forked? That is mended here, but costs."""
 
     @property
     def is_sqlite(self) -> bool:
@@ -100,6 +102,7 @@ class Database:
         with self._lock:
             if self._engine is not None and self._process != os.getpid():
                 # The parent's connections are its own: drop them here without closing them.
+                self.opened_before_fork = True
                 self._engine.dispose(close=False)
                 self._engine = None
             if self._engine is None:
@@ -120,7 +123,7 @@ class Database:
         """Refuses tables of another version; makes them where the database is empty."""
         if self._checked:
             return
-        version = self._version()
+        version = self.version()
         if version is None:
             self.upgrade()
         elif version != SCHEMA:
@@ -130,7 +133,12 @@ class Database:
             )
         self._checked = True
 
-    def _version(self) -> str | None:
+    def version(self) -> str | None:
+        """The version of the tables that are there; None in an empty database. Changes nothing."""
+        with _translated():
+            return self._found_version()
+
+    def _found_version(self) -> str | None:
         engine = self.engine()
         with engine.connect() as connection:
             if not engine.dialect.has_table(connection, "alembic_version"):
@@ -187,8 +195,9 @@ def _translated() -> Iterator[None]:
             raise StorageFull("there is no room left to store it") from None
         if error.connection_invalidated or _is_passing(error):
             # The driver's own text, without the statement and its values.
-            logger.error("the database cannot be used: %s", str(error.orig).splitlines()[0])
-            raise DatabaseUnavailable("the database cannot be used just now") from None
+            reason = str(error.orig).splitlines()[0]
+            logger.error("the database cannot be used: %s", reason)
+            raise DatabaseUnavailable("the database cannot be used just now", reason) from None
         raise
     except PoolTimeout:
         raise DatabaseUnavailable("the database is too busy just now") from None

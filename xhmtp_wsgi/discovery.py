@@ -12,7 +12,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from xhmtp_wsgi.dns_resolver import Address, Answer, Resolver, SRVRecord, TXTRecord
+from xhmtp_wsgi.dns_resolver import Address, Answer, Record, Resolver, SRVRecord, TXTRecord
 from xhmtp_wsgi.errors import (
     BadDomain,
     DNSUnavailable,
@@ -125,6 +125,10 @@ class Discovery:
         if not found and failure is not None:
             raise failure
         return tuple(found)
+
+    def published(self, name: str, kind: str) -> tuple[Record, ...]:
+        """All records of a name and kind, as they are, to be compared. Raises DNSUnavailable."""
+        return self._resolver.resolve(name, kind).records
 
     def _is_unknown(self, domain: str) -> bool:
         """Is there no such domain at all? Asked only to find the better words for a failure."""

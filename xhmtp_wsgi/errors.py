@@ -213,7 +213,14 @@ class OwnDomainInError(Transient):
 
 
 class DatabaseUnavailable(Transient):
-    """The database is locked, gone, or not reachable."""
+    """The database is locked, gone, or not reachable.
+
+    ``reason``: the driver's words, for the operator alone.
+    """
+
+    def __init__(self, text: str, reason: str = "") -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
 class SchemaOutdated(DatabaseUnavailable):

@@ -63,7 +63,7 @@ class _Request:
     target: AgentTarget
     path: str
     headers: Mapping[str, str]
-    body: bytes | None
+    body: bytes | Sequence[bytes] | None
     most: int = MAX_ANSWER
 
 
@@ -142,7 +142,7 @@ class Network:
         path: str,
         headers: Mapping[str, str],
         *,
-        body: bytes | None = None,
+        body: bytes | Sequence[bytes] | None = None,
         source_host: str | None = None,
         within: float | None = None,
         most: int = MAX_ANSWER,
@@ -151,8 +151,8 @@ class Network:
 
         ``source_host``: our own agent's name; where one of its addresses is this machine's, the
         connection is made from that one, as the other side's origin check wants it (section 6).
-        ``within``: seconds that the caller has, in place of the deadline; ``most``: octets of the
-        body that are read.
+        ``body``: pieces are sent chunked. ``within``: seconds that the caller has, in place of the
+        deadline; ``most``: octets of the body that are read.
         Looking names up counts towards the deadline, but is not cut short by it. Raises
         AddressRefused, DNSUnavailable, ConnectionFailed, DeadlineExceeded or TLSFailed, and
         ValueError for a path or header that is not one.

@@ -59,7 +59,19 @@ class MetricsRoute:
     """``/metrics``: counters for monitoring, where the settings allow it."""
 
 
-Route: TypeAlias = InboxRoute | OutboxRoute | MessageRoute | StatusRoute | MetricsRoute | KeysRoute
+@dataclass(frozen=True, slots=True)
+class SelfTestRoute:
+    """``/selftest``, or ``/selftest/bob@B``: how requests arrive, told to `xhmtp check`.
+
+    Neither can be a sender's, who has a slash behind his name and no @ in an ID.
+    """
+
+    address: str
+
+
+Route: TypeAlias = (
+    InboxRoute | OutboxRoute | MessageRoute | StatusRoute | MetricsRoute | KeysRoute | SelfTestRoute
+)
 
 
 def parse_route(path_info: str) -> Route:
@@ -75,6 +87,10 @@ def parse_route(path_info: str) -> Route:
     except UnicodeError:
         raise MalformedRequest("the path is not UTF-8") from None
     match path.removeprefix("/").split("/"):
+        case ["selftest"]:
+            return SelfTestRoute("")
+        case ["selftest", address] if "@" in address:
+            return SelfTestRoute(address)
         case [address] if "@" in address:
             return InboxRoute(Endpoint.parse(address))
         case [address, "keys"] if "@" in address:
@@ -88,6 +104,11 @@ def parse_route(path_info: str) -> Route:
         case [local, identifier, "status"] if _LOCAL.fullmatch(local) and is_identifier(identifier):
             return StatusRoute(local, identifier)
     raise NotFound("there is no such resource")
+
+
+def self_test_path(prefix: str, address: str = "") -> str:
+    """``/PREFIX/selftest``, and the address as it is to be sent, percent-encoded or not."""
+    return f"/{prefix}/selftest" + (f"/{address}" if address else "")
 
 
 def sender_endpoint(local: str, domain: str) -> Endpoint | None:

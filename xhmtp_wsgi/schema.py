@@ -2,7 +2,7 @@
 
 from sqlalchemy import MetaData
 
-SCHEMA = "0003"
+SCHEMA = "0004"
 """The newest of migrations/versions."""
 
 metadata = MetaData(

@@ -174,6 +174,10 @@ class SigningKeys:
             self._found[domain] = now, signer
         return signer
 
+    def has_secret(self, name: KeyName) -> bool:
+        """Is the key's secret on this host, and fit to be used?"""
+        return self._read(name) is not None
+
     def _usable(self, known: list[SigningKey]) -> list[SigningKey]:
         """Those that may sign, the best first: the newest that everybody can know."""
         published = [

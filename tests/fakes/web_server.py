@@ -145,6 +145,12 @@ class Authority:
 
     def server(self, host: str, *, days: int = 1, self_signed: bool = False) -> ssl.SSLContext:
         """What a server needs to be ``host``; negative ``days``: expired so long ago."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.certificate(host, days=days, self_signed=self_signed))
+        return context
+
+    def certificate(self, host: str, *, days: int = 1, self_signed: bool = False) -> Path:
+        """The same as a file, certificate and key."""
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = self._build(host, key, key if self_signed else self._key, days=days)
         file = self._directory / f"{host}-{days}-{self_signed}.pem"
@@ -152,9 +158,7 @@ class Authority:
             certificate.public_bytes(Encoding.PEM)
             + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         )
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(file)
-        return context
+        return file
 
     def _build(
         self,

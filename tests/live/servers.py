@@ -233,7 +233,11 @@ class AgentServer:
                 stdout=log,
                 stderr=log,
             )
-        until(lambda: answers(self.url), f"{self.domain} answers")
+        until(self.is_up, f"{self.domain} answers")
+
+    def is_up(self) -> bool:
+        """Does it answer?"""
+        return answers(self.url)
 
     def stop(self) -> None:
         """Ends it."""

@@ -1,23 +1,26 @@
 """xhmtp init: writes the settings of a new domain, creates its database and a signing key.
 
-What the DNS will tell is left to the DNS; what is given is written down. Ends by saying what to do
-next.
+What the DNS will tell is left to the DNS; what is given is written down. Nothing is asked: where
+the site is, and whether it has TLS, is found out. Ends by saying what to do next.
 """
 
+import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from xhmtp_wsgi.agent import make_agent
-from xhmtp_wsgi.errors import Duplicate, SettingsError
+from xhmtp_wsgi.agent import Agent, make_agent
+from xhmtp_wsgi.errors import Duplicate, SettingsError, XHMTPError
 from xhmtp_wsgi.protocol.hostname import parse_hostname
 from xhmtp_wsgi.protocol.prefix import DEFAULT_PREFIX
+from xhmtp_wsgi.published_records import ZoneRecord, is_published, records_of
 from xhmtp_wsgi.settings import Settings
 
 TEMPLATE = """\
 # Settings of xhmtp_wsgi. docs/settings.md tells of each that can stand here.
 database = {database}       # any SQLAlchemy URL; relative to this file
 trusted_proxies = []        # addresses or networks whose X-Forwarded-For is believed
-resolver = []               # "127.0.0.1:5353"; empty: the system's
+resolver = {resolver}               # "127.0.0.1:5353"; empty: the system's
 allow_networks = []         # private networks that may be reached; by default none is
 
 [domain.{domain}]
@@ -27,7 +30,13 @@ allow_networks = []         # private networks that may be reached; by default n
 
 
 def initialise(
-    path: Path, domain: str, *, agent: str | None, prefix: str | None, database: str | None
+    path: Path,
+    domain: str,
+    *,
+    agent: str | None,
+    prefix: str | None,
+    database: str | None,
+    resolver: str | None,
 ) -> Iterator[str]:
     """Does it, and yields lines for the terminal.
 
@@ -37,6 +46,7 @@ def initialise(
     name = parse_hostname(domain)
     content = TEMPLATE.format(
         database=_quoted(database or "sqlite:///xhmtp.db"),
+        resolver=f"[{_quoted(resolver)}]" if resolver else "[]",
         domain=_quoted(name),
         agent=_line("agent", agent, f"http://{name}", "by default from its SRV record"),
         prefix=_line("prefix", prefix, DEFAULT_PREFIX, "by default from its TXT record"),
@@ -55,7 +65,7 @@ def initialise(
         settings = Settings.load(path)
         made = make_agent(settings)
         made.database.upgrade()
-        key = made.signing_keys.add(name)
+        made.signing_keys.add(name)
     except Exception:
         path.unlink()
         raise
@@ -63,18 +73,39 @@ def initialise(
         # It holds access codes.
         made.database.file.chmod(0o600)
     yield f"{path} is written; the database and a signing key are there."
-    host = settings.domains[name].agent
-    published = settings.domains[name].prefix or DEFAULT_PREFIX
+    yield from _next(made, path, name)
+
+
+def _next(agent: Agent, path: Path, domain: str) -> Iterator[str]:
+    """What to do next, as far as it is not done."""
+    named = f"--config {path.resolve()}"
+    records = records_of(agent, domain)
+    missing = [record for record in records if not _is_there(agent, record)]
+    steps = []
+    if missing:
+        lines = "".join(f"\n       {record}" for record in missing)
+        steps.append(f"Publish in the DNS of {domain}:{lines}")
+    steps += [
+        f"Make an account:      xhmtp {named} user add you@{domain}",
+        f'Wrap your site:       application = XHMTP(site, "{path.resolve()}")',
+        f"Run from cron:        * * * * *  {_program('xhmtp-notify')} {named}",
+        f"See that all is well: xhmtp {named} check",
+    ]
     yield "Next:"
-    yield "  1. Publish in the DNS (HOST: the host that serves your site, with the port):"
-    yield f"       _xhmtp._tcp.{name}. SRV 0 0 {(host and host.port) or 80} " + (
-        f"{host.host}." if host else "HOST."
-    )
-    yield f'       _prefix._xhmtp.{name}. TXT "{published}"'
-    yield f"       {key.record}"
-    yield f"  2. Make an account:   xhmtp --config {path} user add you@{name}"
-    yield f'  3. Wrap your site:    application = XHMTP(site, "{path}")'
-    yield f"  4. Run from cron:     * * * * * xhmtp-notify --config {path.resolve()}"
+    for number, step in enumerate(steps, 1):
+        yield f"  {number}. {step}"
+
+
+def _is_there(agent: Agent, record: ZoneRecord) -> bool:
+    try:
+        return is_published(agent, record)
+    except XHMTPError:
+        return False
+
+
+def _program(name: str) -> str:
+    """Its whole path, as cron has few; where it is not found, its name."""
+    return shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name) or name
 
 
 def _line(name: str, value: str | None, example: str, help_text: str) -> str:

@@ -16,6 +16,7 @@ import click
 
 from xhmtp_wsgi.agent import Agent
 from xhmtp_wsgi.commands import open_agent
+from xhmtp_wsgi.commands.check import check, dns
 from xhmtp_wsgi.commands.filter import filter_group, quarantine_group
 from xhmtp_wsgi.commands.inbox import inbox as inbox_command
 from xhmtp_wsgi.commands.initialise import initialise
@@ -72,6 +73,7 @@ def _agent(context: click.Context) -> Agent:
 @click.option("--agent", help="Where the agent is reached, as http(s)://HOST[:PORT].")
 @click.option("--prefix", help="The path below which it answers, such as xhmtp.")
 @click.option("--database", help="Any SQLAlchemy URL; by default an SQLite file.")
+@click.option("--resolver", help="The name server to ask, as 127.0.0.1:5353.")
 @click.pass_context
 def init(
     context: click.Context,
@@ -79,10 +81,13 @@ def init(
     agent: str | None,
     prefix: str | None,
     database: str | None,
+    resolver: str | None,
 ) -> None:
-    """Write the settings for DOMAIN and create the database."""
+    """Write the settings for DOMAIN, create the database and a key, and say what to do next."""
     path = Path(context.obj or "xhmtp.toml")
-    for line in initialise(path, domain, agent=agent, prefix=prefix, database=database):
+    for line in initialise(
+        path, domain, agent=agent, prefix=prefix, database=database, resolver=resolver
+    ):
         click.echo(line)
 
 
@@ -193,6 +198,8 @@ def send(
     click.echo(submission.identifier)
 
 
+main.add_command(check)
+main.add_command(dns)
 main.add_command(filter_group)
 main.add_command(quarantine_group)
 main.add_command(inbox_command)
