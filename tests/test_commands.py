@@ -3,24 +3,21 @@
 import os
 import stat
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests import log_search
-
-BIN = Path(sys.executable).parent
+from tests.command_process import run_command
 
 
 def run(
     directory: Path, program: str, *arguments: str, typed: str = ""
 ) -> "subprocess.CompletedProcess[str]":
-    done = subprocess.run(
-        [str(BIN / program), *arguments],
-        input=typed, capture_output=True, text=True, timeout=60, check=False, cwd=directory,
-        env={**os.environ, "XHMTP_CONFIG": ""},
-    )  # fmt: skip
+    environment = {**os.environ, "XHMTP_CONFIG": ""}
+    done = run_command(
+        program, *arguments, typed=typed, directory=directory, environment=environment
+    )
     log_search.keep(done.stderr)
     return done
 

@@ -9,25 +9,27 @@ from collections.abc import Sequence
 
 from webob import Request
 
-from xhmtp_wsgi.setting_types import Network
+from xhmtp_wsgi.setting_types import UNIX_SOCKET, Network
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+# A server on a Unix socket tells no address. The settings trust it by this one, which is nobody's.
+_NO_ADDRESS = str(UNIX_SOCKET.network_address)
 MAX_FORWARDED = 4096  # octets of X-Forwarded-For that are looked at
 
 
 def client_address(request: Request, trusted_proxies: Sequence[Network]) -> Address | None:
     """The address that a request came from; None where the server does not tell one."""
-    address = _address(request.environ.get("REMOTE_ADDR", ""))
+    address = _address(request.environ.get("REMOTE_ADDR") or _NO_ADDRESS)
     forwarded = request.environ.get("HTTP_X_FORWARDED_FOR", "")
     if len(forwarded) > MAX_FORWARDED:
-        return address
+        forwarded = ""
     hops = [hop.strip() for hop in forwarded.split(",")] if forwarded else []
     while hops and address is not None and _trusted(address, trusted_proxies):
         hop = _address(hops.pop())
         if hop is None:
             break
         address = hop
-    return address
+    return None if str(address) == _NO_ADDRESS else address
 
 
 def plain(address: Address) -> Address:
