@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 ARGS ?=
 
-.PHONY: run test check format clean
+.PHONY: run test check docs format clean
 
 run: .venv-run/installed
 	.venv-run/bin/python example_app.py $(ARGS)
@@ -15,6 +15,10 @@ check: .venv-test/installed
 	.venv-test/bin/ruff format --check .
 	.venv-test/bin/mypy
 	.venv-test/bin/lint-imports
+
+docs: .venv-test/installed
+	.venv-test/bin/python -m tests.reference
+	.venv-test/bin/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 format: .venv-test/installed
 	.venv-test/bin/ruff check --fix .
@@ -31,4 +35,4 @@ format: .venv-test/installed
 	touch $@
 
 clean:
-	rm -rf .venv-run .venv-test .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf .venv-run .venv-test .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist docs/_build

@@ -2,12 +2,18 @@
 
 It answers with authority for whatever its zone holds. The zone can change while it serves, and
 names can be made to fail. Not for anything but loopback.
+
+python demonstration/name_server.py ZONE --port 5300    serves a file, read anew when it changes
 """
 
+import argparse
+import re
 import socketserver
 import struct
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -28,6 +34,10 @@ Fault = Literal["servfail", "refused", "timeout", "truncate", "garbage", "forged
 
 LONGEST_CHAIN = 8  # aliases
 PLAIN_UDP = 512  # octets, where a question says nothing of its size (RFC 1035)
+DEFAULT_TTL = 5  # seconds, where a line names none: what changes is soon seen
+_LINE = re.compile(
+    r"(?P<name>\S+)\s+((?P<ttl>\d+)\s+)?(IN\s+)?(?P<kind>\w+)\s+(?P<data>.+)", re.ASCII
+)
 
 
 class NameServer:
@@ -82,13 +92,15 @@ class NameServer:
         self.stop()
 
     def set_zone(self, zone: str) -> None:
-        """Replaces the whole zone."""
+        """Replaces the whole zone. Raises ValueError or DNSException where it is none."""
         records: Records = {}
         for line in filter(str.strip, zone.splitlines()):
-            name, ttl, kind, data = line.split(None, 3)
+            if line.lstrip().startswith(";"):
+                continue
+            name, ttl, kind, data = _fields(line)
             key = (dns.name.from_text(name), dns.rdatatype.from_text(kind))
             rrset = records.setdefault(key, dns.rrset.RRset(key[0], dns.rdataclass.IN, key[1]))
-            rrset.add(dns.rdata.from_text("IN", kind, data), int(ttl))
+            rrset.add(dns.rdata.from_text("IN", kind, data), ttl)
         self._records = records
 
     def answers(self, octets: bytes, *, over_tcp: bool) -> list[bytes]:
@@ -144,6 +156,27 @@ class NameServer:
         return reply
 
 
+class ZoneFileServer(NameServer):
+    """Answers for a zone that is a file: what is written into it is known at the next question."""
+
+    def __init__(self, path: Path, address: str = "127.0.0.1", port: int = 0) -> None:
+        """Raises OSError where there is no such file, ValueError or DNSException if it is none."""
+        self._path = path
+        self._seen = path.stat()
+        super().__init__(path.read_text(), address, port)
+
+    def answers(self, octets: bytes, *, over_tcp: bool) -> list[bytes]:
+        """As the file stands now; as it was, where it has become unreadable."""
+        try:
+            now = self._path.stat()
+            if (now.st_mtime_ns, now.st_size) != (self._seen.st_mtime_ns, self._seen.st_size):
+                self.set_zone(self._path.read_text())
+                self._seen = now
+        except (OSError, ValueError, dns.exception.DNSException) as error:
+            print(f"{self._path} is not read: {error}", flush=True)
+        return super().answers(octets, over_tcp=over_tcp)
+
+
 class _UDPServer(socketserver.ThreadingUDPServer):
     daemon_threads = True
     max_packet_size = 4096
@@ -175,6 +208,14 @@ class _TCPHandler(socketserver.StreamRequestHandler):
                 self.wfile.write(struct.pack("!H", len(reply)) + reply)
 
 
+def _fields(line: str) -> tuple[str, int, str, str]:
+    """Name, TTL, type and data of a line; TTL and class may be left out. Raises ValueError."""
+    found = _LINE.fullmatch(line.strip())
+    if found is None:
+        raise ValueError(f"{line!r} is not a record")
+    return found["name"], int(found["ttl"] or DEFAULT_TTL), found["kind"], found["data"]
+
+
 def _servers(name_server: NameServer, address: str, port: int) -> tuple[_UDPServer, _TCPServer]:
     """Both on one port; where it is free for one only, another is tried."""
 
@@ -195,3 +236,23 @@ def _servers(name_server: NameServer, address: str, port: int) -> tuple[_UDPServ
 def _as_text(answer: Iterable[dns.rrset.RRset], code: dns.rcode.Rcode) -> str:
     records = [data.to_text() for rrset in answer for data in rrset]
     return ", ".join(records) or ("none" if code == dns.rcode.NOERROR else dns.rcode.to_text(code))
+
+
+def main() -> None:
+    """Serves a zone file on loopback until it is ended."""
+    parser = argparse.ArgumentParser(description="A name server for one zone file, on loopback.")
+    parser.add_argument("zone", type=Path, help="the file; read anew when it has changed")
+    parser.add_argument("--port", type=int, default=0, help="by default any that is free")
+    arguments = parser.parse_args()
+    try:
+        server = ZoneFileServer(arguments.zone, port=arguments.port)
+    except (OSError, ValueError, dns.exception.DNSException) as error:
+        parser.exit(1, f"name_server.py: {error}\n")
+    server.on_question = lambda question, answer: print(f"{question} {answer}", flush=True)
+    print(f"answering on {server.address}:{server.port} for {arguments.zone}", flush=True)
+    with server, suppress(KeyboardInterrupt):
+        threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -21,7 +21,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
-MODULES = {"xhmtp": "xhmtp_wsgi.commands.xhmtp", "xhmtp-notify": "xhmtp_wsgi.commands.notify"}
+MODULES = {
+    "xhmtp": "xhmtp_wsgi.commands.xhmtp",
+    "xhmtp-notify": "xhmtp_wsgi.commands.notify",
+    "xhmtp-sendmail": "xhmtp_wsgi.commands.sendmail",
+}
 # What the commands import when they first need it.
 LATER = ("cryptography.hazmat.primitives.asymmetric.ed25519", "http_message_signatures")
 

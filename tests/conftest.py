@@ -10,10 +10,21 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 
-from tests import log_search
+from tests import log_search, templates
 from tests.live.servers import free_port, until
 from tests.world import World, make_world
+
+# What takes how long is another matter than what is right, and a machine may be busy.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
+
+MEMORY = Path("/dev/shm")
+if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 4 << 30:
+    # Where the tests' own directories are: what is synced to a disk there takes no time. That it is
+    # synced, and in which order, test_order_of_writes looks at.
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -60,11 +71,10 @@ def quick_path(tmp_path: Path) -> Iterator[Path]:
     Whoever dies by kill -9 takes nothing with him that was written, on a disk or not; what a power
     cut would take is tested by the order of writes (test_order_of_writes).
     """
-    memory = Path("/dev/shm")
-    if not memory.is_dir() or shutil.disk_usage(memory).free < 1 << 30:
+    if not MEMORY.is_dir() or shutil.disk_usage(MEMORY).free < 1 << 30:
         yield tmp_path
         return
-    directory = Path(tempfile.mkdtemp(prefix="xhmtp-", dir=memory))
+    directory = Path(tempfile.mkdtemp(prefix="xhmtp-", dir=MEMORY))
     yield directory
     shutil.rmtree(directory, ignore_errors=True)
 
@@ -78,10 +88,15 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     yield from new_postgresql_database(request.getfixturevalue("postgresql"))
 
 
-@pytest.fixture
-def world(database_url: str, tmp_path: Path) -> Iterator[World]:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     """alice's agent on each kind of database, bob's on SQLite or the same kind."""
-    with make_world(tmp_path, database_url) as made:
+    if request.param == "sqlite":
+        with make_world(tmp_path, f"sqlite:///{tmp_path}/xhmtp.db") as made:
+            yield made
+        return
+    url = templates.emptied_postgresql(request.getfixturevalue("postgresql"))
+    with make_world(tmp_path, url) as made:
         yield made
 
 

@@ -2,6 +2,7 @@
 error (docs/protocol.md, section 2)."""
 
 import collections
+import ipaddress
 import os
 import random
 import re
@@ -16,7 +17,9 @@ from tests.fakes.resolver import FakeResolver
 from xhmtp_wsgi.discovery import MAX_SRV_RECORDS, Discovery
 from xhmtp_wsgi.dns_resolver import Answer, CachingResolver, Record, SRVRecord, TXTRecord
 from xhmtp_wsgi.errors import BadDomain, DNSUnavailable, MalformedAddress, NoService, XHMTPError
+from xhmtp_wsgi.protocol.message_url import MessageURL
 from xhmtp_wsgi.protocol.prefix import DEFAULT_PREFIX
+from xhmtp_wsgi.recipient.origin import check_origin
 
 HTTP = "_xhmtp._tcp.b.example. 60 SRV 0 0 80 plain.b.example.\n"
 HTTPS = "_xhmtps._tcp.b.example. 60 SRV 0 0 443 secure.b.example.\n"
@@ -368,3 +371,20 @@ def test_a_fork_while_the_lock_is_held_does_not_block_the_child():
             except XHMTPError:
                 os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_host_that_has_just_moved_passes_the_origin_check():
+    clock = Clock()
+    resolver = FakeResolver("server.a.example. 3600 A 192.0.2.1")
+    discovery = Discovery(CachingResolver(resolver, clock))
+    url = MessageURL.parse(f"http://bob%40b.example:{'c' * 22}@server.a.example/x/alice/{'i' * 22}")
+
+    def checked(source: str) -> str:
+        return check_origin(url, ipaddress.ip_address(source), discovery).result
+
+    assert checked("192.0.2.1") == "pass"
+    assert checked("192.0.2.2") == "fail"
+    resolver.set_zone("server.a.example. 3600 A 192.0.2.2")
+    assert checked("192.0.2.2") == "fail", "it was asked for just now"
+    clock.now += 31
+    assert checked("192.0.2.2") == "pass", "although the old answer was good for an hour"

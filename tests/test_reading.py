@@ -7,7 +7,15 @@ from sqlalchemy import select, update
 
 from tests.test_ssh_signature import keygen
 from tests.world import ALICE, BOB, MESSAGE, World, call
-from xhmtp_wsgi.errors import Duplicate, Forbidden, Gone, TooLarge
+from xhmtp_wsgi.errors import (
+    ConnectionFailed,
+    Duplicate,
+    Forbidden,
+    Gone,
+    NotFound,
+    TooLarge,
+    XHMTPError,
+)
 from xhmtp_wsgi.network import HTTPAnswer
 from xhmtp_wsgi.protocol.signed_message import sign_message
 from xhmtp_wsgi.protocol.ssh_signature import PublicKey, sign
@@ -190,3 +198,54 @@ def test_a_user_has_so_many_keys_and_each_once(world: World, tmp_path: Path):
     author_keys.remove_key(world.a.agent.database, ALICE, public.fingerprint())
     with pytest.raises(Duplicate):
         register(world, keys[1])
+
+
+def test_a_message_that_is_told_to_be_too_large_is_not_asked_for(
+    sqlite_world: World, monkeypatch: pytest.MonkeyPatch
+):
+    send(sqlite_world, None)
+    monkeypatch.setattr(reading, "MOST", 10)
+    monkeypatch.setattr(sqlite_world.network, "get", None)
+    with pytest.raises(TooLarge):
+        read(sqlite_world)
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [(500, ConnectionFailed), (503, ConnectionFailed), (429, ConnectionFailed), (401, NotFound),
+     (404, NotFound), (206, NotFound), (302, NotFound), (410, Gone)],
+)  # fmt: skip
+def test_what_the_senders_agent_answers_tells_whether_to_try_again(
+    sqlite_world: World, monkeypatch: pytest.MonkeyPatch, status: int, error: type[XHMTPError]
+):
+    send(sqlite_world, None)
+    monkeypatch.setattr(sqlite_world.network, "get", lambda *_, **__: HTTPAnswer(status, {}, b""))
+    with pytest.raises(error):
+        read(sqlite_world)
+
+
+def test_one_deadline_holds_for_the_message_and_its_authors_keys(
+    sqlite_world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    world, waits = sqlite_world, []
+    key = new_key(tmp_path, "key")
+    register(world, key)
+    send(world, key)
+    real = world.network.get
+
+    def get(*arguments, within=None, **options):
+        waits.append(within)
+        world.clock.now += 7
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(world.network, "get", get)
+    newest = inbox.state(world.b.agent.database, BOB).last_position
+    (notice,) = inbox.page(world.b.agent.database, BOB, newest=newest, limit=1)
+    found = reading.read(world.b.agent, BOB, notice, within=20.0)
+    assert found.checks[1].result == "pass"
+    assert waits == [20.0, 13.0]
+    waits.clear()
+    with world.b.agent.database.transaction() as connection:
+        connection.execute(reading.known_authors.delete())
+    reading.read(world.b.agent, BOB, notice, within=5.0)
+    assert waits == [5.0, reading.LEAST_PATIENCE]

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from argon2 import PasswordHasher
 from sqlalchemy import func, select
 from webob import Request, Response
 
 from tests.fakes.resolver import FakeResolver
+from tests.templates import copy_sqlite
 from xhmtp_wsgi import XHMTP, Settings
 from xhmtp_wsgi.agent import Agent, make_agent
 from xhmtp_wsgi.discovery import AgentTarget
@@ -174,6 +176,8 @@ def make_world(directory: Path, database_url: str) -> Iterator[World]:
     network = LoopbackNetwork({"server.a.example": "192.0.2.1", "server.b.example": "192.0.2.2"})
 
     def agent(name: str, url: str) -> Agent:
+        if url.startswith("sqlite:///"):
+            copy_sqlite(Path(url.removeprefix("sqlite:///")))
         return make_agent(
             Settings.load(
                 {
@@ -193,6 +197,9 @@ def make_world(directory: Path, database_url: str) -> Iterator[World]:
     b = agent(
         "b.example", f"sqlite:///{directory}/b.db" if "sqlite" in database_url else database_url
     )
+    for one in (a, b):
+        # Slow on purpose, and hundreds of tests ask for passwords.
+        one.accounts._passwords._hasher = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
     a.accounts.add(ALICE, "wonderland")
     b.accounts.add(BOB, "builder")
     made = World(XHMTP(site, a.settings, agent=a), XHMTP(site, b.settings, agent=b), resolver,

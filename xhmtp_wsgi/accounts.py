@@ -101,12 +101,15 @@ class Accounts:
         clock: Callable[[], float],
         monotonic: Callable[[], float],
         users: SiteUsers | None = None,
+        taken: Callable[[Endpoint], bool] = lambda _: False,
     ) -> None:
         """``domains``: those that the agent acts for; ``clock``: seconds since the epoch.
 
-        ``users``: those of the site, who need no account made for them.
+        ``users``: those of the site, who need no account made for them; ``taken``: is that address
+        another thing than somebody's, so that nobody can have it?
         """
         self._users = users
+        self._taken = taken
         self._database = database
         self._domains = frozenset(domains)
         self._clock = clock
@@ -124,11 +127,13 @@ class Accounts:
     def add(self, endpoint: Endpoint, password: str | None) -> Account:
         """Makes an account; with no password, only the site's own log-in can open it.
 
-        Raises Misdirected for a domain that is not ours, Duplicate, or Malformed for a password
-        that is empty or over MAX_PASSWORD.
+        Raises Misdirected for a domain that is not ours, Duplicate, also for a group's address, or
+        Malformed for a password that is empty or over MAX_PASSWORD.
         """
         if not self.acts_for(endpoint.domain):
             raise Misdirected(f"this agent does not act for {endpoint.domain}")
+        if self._taken(endpoint.canonical):
+            raise Duplicate(f"{endpoint} is a group")
         hashed = None if password is None else self._passwords.hash(password)
         address = str(endpoint.canonical)
         try:
@@ -219,7 +224,9 @@ class Accounts:
             if endpoint is not None and row is not None and right:
                 return Account(row.id, endpoint.canonical)
         if endpoint is not None and self._right_for_site(endpoint.canonical, password):
-            return self._made(endpoint.canonical) if row is None else Account(row.id, endpoint)
+            made = self._made(endpoint.canonical) if row is None else Account(row.id, endpoint)
+            if made is not None:
+                return made
         raise NotAuthenticated(WRONG)
 
     def _right_for_site(self, endpoint: Endpoint, password: str) -> bool:
@@ -235,12 +242,16 @@ class Accounts:
                 )
             ).one_or_none()
 
-    def _made(self, endpoint: Endpoint) -> Account:
-        """The account of a user of the site, new unless another thread was first."""
+    def _made(self, endpoint: Endpoint) -> Account | None:
+        """The account of a user of the site, new unless another thread was first.
+
+        None where the site calls a user what is a group here: what comes for that is not his.
+        """
         try:
             return self.add(endpoint, None)
         except Duplicate:
-            return Account(self._row(endpoint).id, endpoint)
+            row = self._row(endpoint)
+            return None if row is None else Account(row.id, endpoint)
 
     def authenticate_reader(self, endpoint: Endpoint, secret: str) -> Account:
         """The account whose feed this token or password opens. Raises NotAuthenticated."""

@@ -4,11 +4,14 @@ Whatever a test may want to hold is handed in: the resolver, the clocks, the net
 opened before it is used, and everything may be used after a fork.
 """
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from xhmtp_wsgi import group_register
 from xhmtp_wsgi.accounts import Accounts
+from xhmtp_wsgi.addressing import Addressing
 from xhmtp_wsgi.arrival import Listener, unheard
 from xhmtp_wsgi.counters import ProcessCounters
 from xhmtp_wsgi.database import Database
@@ -32,6 +35,7 @@ class Agent:
     discovery: Discovery
     network: Network
     accounts: Accounts
+    addressing: Addressing
     prefixes: OwnPrefixes
     counters: ProcessCounters
     signing_keys: SigningKeys
@@ -40,6 +44,8 @@ class Agent:
     """Seconds since the epoch: for everything that is stored."""
     monotonic: Callable[[], float]
     """Seconds that never jump: for everything that is waited for."""
+    long_polls: threading.Semaphore
+    """How many requests of this process may wait for news at the same time."""
     on_arrival: Listener = unheard
     """What the site wants to hear of notifications that arrive."""
 
@@ -81,6 +87,14 @@ def make_agent(
         resolver = CachingResolver(DNSResolver(servers), monotonic)
     discovery = Discovery(resolver)
     database = Database(settings.database, settings.database_schema)
+    accounts = Accounts(
+        database,
+        settings.domains.keys(),
+        clock,
+        monotonic,
+        _users(settings, users),
+        taken=lambda endpoint: group_register.find(database, endpoint) is not None,
+    )
     return Agent(
         settings=settings,
         database=database,
@@ -94,9 +108,8 @@ def make_agent(
             connections_per_destination=settings.concurrency_per_destination,
             monotonic=monotonic,
         ),
-        accounts=Accounts(
-            database, settings.domains.keys(), clock, monotonic, _users(settings, users)
-        ),
+        accounts=accounts,
+        addressing=Addressing(database, accounts),
         counters=ProcessCounters(database),
         signing_keys=SigningKeys(
             database, settings.key_directory, discovery, clock, settings.key_wait
@@ -105,6 +118,7 @@ def make_agent(
         prefixes=OwnPrefixes(settings.domains, discovery, database, monotonic),
         clock=clock,
         monotonic=monotonic,
+        long_polls=threading.Semaphore(settings.long_polls),
         on_arrival=on_arrival,
     )
 

@@ -3,9 +3,12 @@
 Security: ``url`` holds the recipient's access code: it is for him alone, and is not in the repr.
 """
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TypeAlias
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +34,15 @@ Listener: TypeAlias = Callable[[Arrival], object]
 
 def unheard(_arrival: Arrival) -> None:
     """Nobody listens."""
+
+
+def tell_each(arrival: Arrival, calls: Iterable[Callable[[], object]]) -> None:
+    """Makes each call, one for each listener of the site's.
+
+    One that fails is logged, and keeps no other from hearing.
+    """
+    for call in calls:
+        try:
+            call()
+        except Exception:
+            logger.exception("the site's own code failed for the arrival %s", arrival.identifier)

@@ -12,9 +12,9 @@ import logging
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event, text
 from sqlalchemy.dialects import postgresql, sqlite
@@ -27,6 +27,7 @@ from sqlalchemy.schema import CreateSchema
 
 from xhmtp_wsgi.errors import DatabaseUnavailable, SchemaOutdated, StorageFull
 from xhmtp_wsgi.schema import SCHEMA
+from xhmtp_wsgi.sqlite_file import stay_with
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class Database:
 
         with _translated(), self.engine().connect() as connection:
             connection = connection.execution_options(xhmtp_writing=True)
-            with connection.begin():
+            with connection.begin(), _as_long_as_it_takes(connection):
                 if not self.is_sqlite:
                     # SQLite's writer lock does this by itself.
                     connection.execute(text("SELECT pg_advisory_xact_lock(7836012953)"))
@@ -151,13 +152,28 @@ class Database:
     def _open(self) -> Engine:
         if not self.is_sqlite:
             place = {"options": f"-csearch_path={self._schema}"} if self._schema else {}
-            return create_engine(
+            from xhmtp_wsgi.postgresql_connection import bound
+
+            engine = create_engine(
                 self._url, pool_pre_ping=True, pool_size=8, max_overflow=16, connect_args=place
             )
+            bound(engine)
+            return engine
+        self._make_private()
         engine = create_engine(self._url, pool_size=8, max_overflow=56, pool_timeout=BUSY_TIMEOUT)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+        if self.file is not None and str(self.file) != ":memory:":
+            stay_with(engine, self.file)
         return engine
+
+    def _make_private(self) -> None:
+        """A new file is its owner's alone: it holds messages and access codes."""
+        if self.file is None or str(self.file) == ":memory:" or self.file.exists():
+            return
+        # Where it cannot be made, SQLite itself says so.
+        with suppress(OSError):
+            os.close(os.open(self.file, os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def insert_or(connection: Connection, table: Table) -> sqlite.Insert:
@@ -183,6 +199,20 @@ def _prepare_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) -
 def _begin_sqlite(connection: Connection) -> None:
     writing = connection.get_execution_options().get("xhmtp_writing", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+
+@contextmanager
+def _as_long_as_it_takes(connection: Connection) -> Iterator[None]:
+    """A change of large tables is silent for long."""
+    driver: Any = connection.connection.driver_connection
+    if connection.dialect.name == "sqlite":
+        yield
+        return
+    driver.answer_timeout = None
+    try:
+        yield
+    finally:
+        del driver.answer_timeout
 
 
 @contextmanager

@@ -103,14 +103,19 @@ class Discovery:
         except MalformedSignature as error:
             raise BadDomain(f"at {name}: {error}") from None
 
-    def addresses(self, host: str, versions: Sequence[int] = (6, 4)) -> tuple[Address, ...]:
+    def addresses(
+        self, host: str, versions: Sequence[int] = (6, 4), *, fresh: bool = False
+    ) -> tuple[Address, ...]:
         """The host's addresses of these IP versions, in that order; none where there is no host.
 
         Where one version cannot be asked for and the other is known, it is the other alone: enough
         to connect to. Who must know that an address is *not* the host's asks for its version only.
-        Raises DNSUnavailable where none is known and one may exist.
+        ``fresh``: not what was kept for a while. Raises DNSUnavailable where none is known and one
+        may exist.
         """
         host = parse_hostname(host)
+        if fresh:
+            self._resolver.refresh(host)
         found: list[Address] = []
         failure: DNSUnavailable | None = None
         for version in versions:

@@ -19,7 +19,9 @@
     │   ├── NotFound               no such resource, or no such recipient
     │   ├── MethodNotAllowed
     │   ├── Gone                   was here, is withdrawn or expired
+    │   ├── Moved                  the inbox is at another agent, whose URL for it this names
     │   ├── Misdirected            this agent does not act for that domain
+    │   ├── Unprocessable          well-formed, but it means nothing here
     │   ├── ImpossibleRecipients   names each recipient that cannot be, with the reason
     │   ├── NoService              the DNS says that a domain takes no messages
     │   ├── BadDomain              a domain's records are in error
@@ -130,8 +132,20 @@ class Gone(Permanent):
     """It was here, and has been withdrawn or has expired."""
 
 
+class Moved(Permanent):
+    """The inbox is at another agent: ``location`` is its URL there (RFC 9110, section 15.4.9)."""
+
+    def __init__(self, text: str, location: str) -> None:
+        super().__init__(text)
+        self.location = location
+
+
 class Misdirected(Permanent):
     """This agent does not act for that domain (RFC 9110, section 15.5.20)."""
+
+
+class Unprocessable(Permanent):
+    """Well-formed, but it means nothing here; the text says what (RFC 9110, section 15.5.21)."""
 
 
 class ImpossibleRecipients(Permanent):

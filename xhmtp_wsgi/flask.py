@@ -11,6 +11,7 @@ are below ``flask xhmtp``. docs/flask.md tells how the site's own log-in is used
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from email.message import EmailMessage
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,11 @@ from flask import Flask
 
 from xhmtp_wsgi import middleware
 from xhmtp_wsgi.agent import make_agent
-from xhmtp_wsgi.arrival import Arrival
+from xhmtp_wsgi.arrival import Arrival, tell_each
 from xhmtp_wsgi.commands.embedded import embedded_commands
 from xhmtp_wsgi.errors import SettingsError
 from xhmtp_wsgi.settings import Settings
-from xhmtp_wsgi.site_users import SiteUsers
+from xhmtp_wsgi.site_users import SiteUsers, one_users_name, without_body
 
 notification_arrived = Namespace().signal("xhmtp-notification-arrived")
 """A blinker signal: the sender is the app, ``arrival`` an ``xhmtp_wsgi.Arrival``."""
@@ -48,8 +49,9 @@ class XHMTP:
         settings = _settings(app)
 
         def heard(arrival: Arrival) -> None:
+            receivers = notification_arrived.receivers_for(app)
             with app.app_context():
-                notification_arrived.send(app, arrival=arrival)
+                tell_each(arrival, [partial(one, app, arrival=arrival) for one in receivers])
 
         agent = make_agent(
             settings, users=self._users or _FlaskUsers(app, self._functions), on_arrival=heard
@@ -72,7 +74,8 @@ class XHMTP:
     def logged_in(self, function: LoggedIn) -> LoggedIn:
         """Decorates the function that tells who is logged in, by the session, or None.
 
-        It runs within the request, as a view does. Name or whole address are right.
+        It runs within the request, as a view does, and sees no body. It returns the user's name or
+        whole address, in lower case; a name with capitals is taken for nobody's.
         """
         self._functions["logged_in"] = function
         return function
@@ -116,9 +119,9 @@ class _FlaskUsers(SiteUsers):
         function = self._functions.get("logged_in")
         if function is None:
             return None
-        with self._app.request_context(dict(environ)):
+        with self._app.request_context(without_body(environ)):
             found = function()
-        return None if found is None else str(found)
+        return one_users_name(found)
 
 
 def _settings(app: Flask) -> Settings:

@@ -14,7 +14,9 @@ from webob import Request
 from xhmtp_wsgi.accounts import Account
 from xhmtp_wsgi.agent import Agent
 from xhmtp_wsgi.client_address import client_address
-from xhmtp_wsgi.errors import Forbidden, NotAuthenticated, TooMany
+from xhmtp_wsgi.errors import Forbidden, Misdirected, NotAuthenticated, TooMany
+from xhmtp_wsgi.protocol.basic_authentication import parse_authorization
+from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.rate_limits import Rate, network_of
 
 logger = logging.getLogger("xhmtp_wsgi.security")
@@ -35,11 +37,47 @@ def logged_in_by_site(agent: Agent, request: Request) -> Account | None:
     allows, a stranger's page could ask for as well.
     """
     account = agent.accounts.logged_in(request.environ)
-    if account is not None and request.method not in SAFE_METHODS:
-        asked_by = request.environ.get("HTTP_SEC_FETCH_SITE", "none")
-        if asked_by not in ("none", "same-origin"):
-            raise Forbidden("another site's page may not ask for this")
+    if account is not None and request.method not in SAFE_METHODS and is_cross_site(request):
+        raise Forbidden("another site's page may not ask for this")
     return account
+
+
+def is_cross_site(request: Request) -> bool:
+    """Does a browser ask for another site's page?
+
+    It says so in Sec-Fetch-Site; or, to a host without TLS and in older ones, only in Origin.
+    """
+    asked_by = request.environ.get("HTTP_SEC_FETCH_SITE")
+    if asked_by is not None:
+        return asked_by not in ("none", "same-origin")
+    origin = request.environ.get("HTTP_ORIGIN")
+    # A page elsewhere can set neither of these.
+    own = {request.environ.get(name) for name in ("HTTP_HOST", "HTTP_X_FORWARDED_HOST")}
+    return origin is not None and origin.partition("://")[2] not in own
+
+
+def owner_logged_in(agent: Agent, request: Request, endpoint: Endpoint) -> Account:
+    """The account of the endpoint whose resources are asked for: by the site's log-in, or Basic.
+
+    Raises Misdirected, NotAuthenticated, TooMany, or Forbidden as ``logged_in_by_site`` does. A
+    feed token is no password.
+    """
+    if not agent.accounts.acts_for(endpoint.domain):
+        raise Misdirected(f"this agent does not act for {endpoint.domain}")
+    account = logged_in_by_site(agent, request)
+    if account is not None and account.endpoint == endpoint.canonical:
+        return account
+    credentials = parse_authorization(request.environ.get("HTTP_AUTHORIZATION"))
+    if credentials is None:
+        raise NotAuthenticated("this needs its owner's password")
+    if credentials.user not in {str(endpoint), str(endpoint.canonical), endpoint.local}:
+        raise NotAuthenticated("this is somebody else's")
+    return guarded(
+        agent,
+        request,
+        str(endpoint),
+        lambda: agent.accounts.authenticate(endpoint, credentials.password),
+    )
 
 
 def guarded(agent: Agent, request: Request, account: str, check: Callable[[], Found]) -> Found:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from email.message import EmailMessage
 from typing import Any
 
-from xhmtp_wsgi import metrics, recipient, self_test, sender
+from xhmtp_wsgi import metrics, recipient, rest, self_test, sender, web
 from xhmtp_wsgi.agent import Agent, make_agent
 from xhmtp_wsgi.arrival import Listener, unheard
 from xhmtp_wsgi.errors import MalformedMessage
@@ -20,7 +20,14 @@ from xhmtp_wsgi.site_users import SiteUsers
 from xhmtp_wsgi.wing import Environ, StartResponse, Views, Wing
 
 WSGIApplication = Callable[[Environ, StartResponse], Iterable[bytes]]
-BOTH: Views = {**sender.VIEWS, **recipient.VIEWS, **metrics.VIEWS, **self_test.VIEWS}
+BOTH: Views = {
+    **sender.VIEWS,
+    **recipient.VIEWS,
+    **metrics.VIEWS,
+    **self_test.VIEWS,
+    **rest.VIEWS,
+    **web.VIEWS,
+}
 
 
 class XHMTP:

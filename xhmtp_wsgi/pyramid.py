@@ -7,27 +7,26 @@ The settings stand in the .ini file: ``xhmtp.config = %(here)s/xhmtp.toml``, or 
 docs/pyramid.md has the whole.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from functools import partial
+from typing import Any
 
 from pyramid.config import Configurator
+from pyramid.events import ApplicationCreated
+from pyramid.interfaces import IRequestFactory
 from pyramid.registry import Registry
-from pyramid.request import Request
-from pyramid.response import Response
-from pyramid.tweens import INGRESS
-from webob import Request as PlainRequest
+from pyramid.request import Request, apply_request_extensions
+from pyramid.threadlocal import RequestContext
+from zope.interface import providedBy  # type: ignore[import-untyped]
 
 from xhmtp_wsgi.agent import make_agent
-from xhmtp_wsgi.arrival import Arrival
+from xhmtp_wsgi.arrival import Arrival, tell_each
 from xhmtp_wsgi.errors import SettingsError
-from xhmtp_wsgi.middleware import XHMTP
+from xhmtp_wsgi.middleware import XHMTP, WSGIApplication
 from xhmtp_wsgi.settings import DomainSettings, Settings, table
-from xhmtp_wsgi.site_users import SiteUsers
+from xhmtp_wsgi.site_users import SiteUsers, one_users_name, without_body
 from xhmtp_wsgi.wing import Environ, StartResponse
-
-TWEEN = "xhmtp_wsgi.pyramid.tween"
-Handler: TypeAlias = Callable[[Request], Response]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +48,21 @@ class PyramidUsers(SiteUsers):
         self.registry = registry
 
     def logged_in(self, environ: Mapping[str, Any]) -> str | None:
-        """The policy's ``authenticated_userid``."""
-        request = Request(dict(environ))
+        """The policy's ``authenticated_userid``; one with capitals is taken for nobody's.
+
+        The policy is asked as within a view: with the application's own kind of request and what
+        it has added to it, but without the body, and with no route or context.
+        """
+        make = self.registry.queryUtility(IRequestFactory, default=Request)
+        request = make(without_body(environ))
         request.registry = self.registry
-        found = request.authenticated_userid
-        return None if found is None else str(found)
+        with RequestContext(request):
+            apply_request_extensions(request)
+            try:
+                return one_users_name(request.authenticated_userid)
+            finally:
+                # Pyramid's router does so, and pyramid.scripting: a database session ends here.
+                request._process_finished_callbacks()
 
 
 def includeme(config: Configurator) -> None:
@@ -62,28 +71,36 @@ def includeme(config: Configurator) -> None:
     given = registry.settings
     settings = settings_of(given)
     kind = config.maybe_dotted(given.get("xhmtp.users", PyramidUsers))
-    agent = make_agent(
-        settings,
-        users=kind(registry),
-        on_arrival=lambda arrival: registry.notify(MessageArrived(arrival)),
-    )
-    registry["xhmtp"] = XHMTP(_nothing_else, settings, agent=agent)
+
+    def heard(arrival: Arrival) -> None:
+        # As registry.notify does, but one subscriber that fails keeps no other from hearing.
+        event = MessageArrived(arrival)
+        subscribers = registry.adapters.subscriptions([providedBy(event)], None)
+        tell_each(arrival, [partial(one, event) for one in subscribers])
+
+    agent = make_agent(settings, users=kind(registry), on_arrival=heard)
+    registry["xhmtp"] = xhmtp = XHMTP(_nothing_else, settings, agent=agent)
     config.add_request_method(lambda request: request.registry["xhmtp"], "xhmtp", reify=True)
-    # The outermost: no other tween, and no view, sees what is ours.
-    config.add_tween(TWEEN, under=INGRESS)
+    config.add_subscriber(lambda event: _put_around(xhmtp, event.app), ApplicationCreated)
 
 
-def tween(handler: Handler, registry: Registry) -> Handler:
-    """Answers what is below a prefix of ours; all else goes on as it came."""
-    xhmtp: XHMTP = registry["xhmtp"]
+def _put_around(xhmtp: XHMTP, router: Any) -> None:
+    """Answers what is below a prefix of ours before the application makes a request of it.
 
-    def answer(request: Request) -> Response:
-        ours = xhmtp.below_prefix(request.environ)
+    Pyramid's execution policy is the outermost thing of an application's: no tween sees what is
+    ours, wherever it stands, and nothing of WebOb's changes our answer. It is taken when all else
+    is configured, so that one that the application sets (pyramid_retry does) goes on working.
+    """
+    policy = router.execution_policy
+
+    def execute(environ: Environ, router: Any) -> WSGIApplication:
+        ours = xhmtp.below_prefix(environ)
         if ours is None:
-            return handler(request)
-        return PlainRequest(ours).get_response(xhmtp.wing)
+            answer: WSGIApplication = policy(environ, router)
+            return answer
+        return lambda _environ, start_response: xhmtp.wing(ours, start_response)
 
-    return answer
+    router.execution_policy = execute
 
 
 def settings_of(given: Mapping[str, Any]) -> Settings:
@@ -110,4 +127,4 @@ def settings_of(given: Mapping[str, Any]) -> Settings:
 
 
 def _nothing_else(_environ: Environ, _start_response: StartResponse) -> list[bytes]:
-    raise AssertionError("the tween passes on what is not below a prefix")
+    raise AssertionError("the application answers what is not below a prefix")

@@ -28,14 +28,17 @@ STATUS: tuple[tuple[type[XHMTPError], int], ...] = (
     (errors.NotFound, 404),
     (errors.MethodNotAllowed, 405),
     (errors.Gone, 410),
+    (errors.Moved, 308),
     (errors.Misdirected, 421),
     (errors.ImpossibleRecipients, 422),
+    (errors.Unprocessable, 422),
     (errors.StorageFull, 507),
     (errors.TooMany, 429),
     (errors.Transient, 503),
 )
 
 TITLES = {
+    308: "Moved",
     400: "Malformed",
     401: "Not authenticated",
     403: "Refused",
@@ -46,7 +49,7 @@ TITLES = {
     413: "Too large",
     415: "Unsupported media type",
     421: "Misdirected",
-    422: "Impossible recipients",
+    422: "Cannot be done",
     429: "Too many",
     500: "Internal error",
     503: "Not now",
@@ -120,6 +123,8 @@ def problem(error: XHMTPError) -> Response:
         headers["WWW-Authenticate"] = 'Signature realm="xhmtp"'
     if isinstance(error, errors.MethodNotAllowed):
         headers["Allow"] = ", ".join(error.allowed)
+    if isinstance(error, errors.Moved):
+        headers["Location"] = error.location
     if isinstance(error, errors.Transient):
         headers["Retry-After"] = str(math.ceil(error.retry_after or RETRY_AFTER))
     body = json.dumps(details, ensure_ascii=False).encode("utf-8", "replace") + b"\n"

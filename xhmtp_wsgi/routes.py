@@ -69,8 +69,46 @@ class SelfTestRoute:
     address: str
 
 
+@dataclass(frozen=True, slots=True)
+class PageRoute:
+    """``/bob@B/...``: bob's pages; ``path``: what stands behind his address, by segments."""
+
+    endpoint: Endpoint
+    path: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceRoute:
+    """``/bob@B/api/...``: bob's mailbox as resources in JSON; ``path``: behind ``api``."""
+
+    endpoint: Endpoint
+    path: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AssetRoute:
+    """``/assets/NAME.css``: what pages are made with; no sender has a dot in an ID."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class DescriptionRoute:
+    """``/openapi.json``: the resources, described for programs."""
+
+
 Route: TypeAlias = (
-    InboxRoute | OutboxRoute | MessageRoute | StatusRoute | MetricsRoute | KeysRoute | SelfTestRoute
+    InboxRoute
+    | OutboxRoute
+    | MessageRoute
+    | StatusRoute
+    | MetricsRoute
+    | KeysRoute
+    | SelfTestRoute
+    | PageRoute
+    | ResourceRoute
+    | AssetRoute
+    | DescriptionRoute
 )
 
 
@@ -95,6 +133,14 @@ def parse_route(path_info: str) -> Route:
             return InboxRoute(Endpoint.parse(address))
         case [address, "keys"] if "@" in address:
             return KeysRoute(Endpoint.parse(address))
+        case [address, "api", *rest] if "@" in address:
+            return ResourceRoute(Endpoint.parse(address), tuple(rest))
+        case [address, *rest] if "@" in address:
+            return PageRoute(Endpoint.parse(address), tuple(rest))
+        case ["assets", name] if "." in name:
+            return AssetRoute(name)
+        case ["openapi.json"]:
+            return DescriptionRoute()
         case ["metrics"]:
             return MetricsRoute()
         case [local, ""] if _LOCAL.fullmatch(local):
@@ -104,6 +150,11 @@ def parse_route(path_info: str) -> Route:
         case [local, identifier, "status"] if _LOCAL.fullmatch(local) and is_identifier(identifier):
             return StatusRoute(local, identifier)
     raise NotFound("there is no such resource")
+
+
+def page_path(prefix: str, endpoint: Endpoint, *path: str) -> str:
+    """``/PREFIX/bob%40B/...``, each further segment quoted."""
+    return "/".join([inbox_path(prefix, endpoint), *(quote(one, safe="") for one in path)])
 
 
 def self_test_path(prefix: str, address: str = "") -> str:

@@ -2,7 +2,7 @@
 
 from sqlalchemy import MetaData
 
-SCHEMA = "0004"
+SCHEMA = "0007"
 """The newest of migrations/versions."""
 
 metadata = MetaData(

@@ -51,6 +51,14 @@ def text(value: object) -> str:
     return value
 
 
+def colour(value: object) -> str:
+    """A colour as #rrggbb."""
+    given = text(value)
+    if not re.fullmatch(r"#[0-9A-Fa-f]{6}", given):
+        raise ValueError(f"{given!r} is not a colour of the form #rrggbb")
+    return given.lower()
+
+
 def schema_name(value: object) -> str:
     """A schema's name that needs no quotes, or an empty string."""
     given = text(value)
@@ -139,6 +147,17 @@ def networks(value: object) -> tuple[Network, ...]:
         except ValueError:
             raise ValueError(f"{item!r} is neither an address nor a network") from None
     return tuple(found)
+
+
+UNIX_SOCKET = ipaddress.ip_network("::/128")
+"""Stands for whoever comes over a Unix socket, and so has no address; no client can have this."""
+
+
+def proxies(value: object) -> tuple[Network, ...]:
+    """A list of addresses or networks; ``unix`` for whoever comes over a Unix socket."""
+    given = _strings(value)
+    found = networks([item for item in given if item != "unix"])
+    return (*found, UNIX_SOCKET) if "unix" in given else found
 
 
 def ports(value: object) -> tuple[int, ...]:

@@ -62,6 +62,12 @@ class DomainSettings:
         types.unknown_recipients,
         'what a notification for nobody gets: "tell": 404; "hide": 202, as all others then do too',
     )
+    reading: bool = _setting(
+        False,
+        types.boolean,
+        "does its agent fetch messages for its users, when they open them on their pages? "
+        "Otherwise no web process opens a connection",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +85,10 @@ class Settings:
         "empty: the user's own",
     )
     trusted_proxies: tuple[Network, ...] = _setting(
-        (), types.networks, "addresses or networks whose X-Forwarded-For is believed"
+        (),
+        types.proxies,
+        'addresses or networks whose X-Forwarded-For is believed; "unix": whoever comes over a '
+        "Unix socket",
     )
     resolver: tuple[Nameserver, ...] = _setting(
         (), types.nameservers, 'name servers to ask, as "127.0.0.1:5353"; empty: the system\'s'
@@ -155,7 +164,30 @@ class Settings:
     keep_for: float = _setting(
         30 * 86400.0, types.seconds, "seconds for which a message is kept, if it does not say"
     )
+    long_polls: int = _setting(
+        4, types.count, "requests that may wait for news at the same time in one process"
+    )
+    reading_at_once: int = _setting(
+        2,
+        types.count,
+        "messages that one process fetches for its users at the same time; fewer than the threads "
+        "that it has, so that slow agents of others do not hold them all",
+    )
     page_size: int = _setting(50, types.count, "items on a page of the feed")
+    site_name: str = _setting(
+        "", types.text, "what the pages call the site; empty: the domain's name"
+    )
+    accent_colour: str = _setting(
+        "#1f5f8b",
+        types.colour,
+        "the pages' colour, as #rrggbb; it is made darker or lighter where it could not be read",
+    )
+    templates: str = _setting(
+        "",
+        types.text,
+        "a directory of templates that take the place of ours of the same name; relative to this "
+        "file",
+    )
     retry_first: float = _setting(
         60.0, types.seconds, "seconds from the first try of a notification to the second"
     )
@@ -261,8 +293,9 @@ def _from_mapping(
         domain = _domain(str(name), domain_table)
         domains[domain.name] = domain
     values["database"] = _anchored(values.get("database", Settings.database), directory)
-    if values.get("htpasswd"):
-        values["htpasswd"] = str(directory / values["htpasswd"])
+    for name in ("htpasswd", "templates"):
+        if values.get(name):
+            values[name] = str(directory / values[name])
     values["key_directory"] = str(directory / values.get("key_directory", Settings.key_directory))
     return Settings(domains=domains, **values)
 

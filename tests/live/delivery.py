@@ -38,14 +38,20 @@ def sender(directory: Path, dns_port: int, settings: str = "", database: str = "
     return a
 
 
-def fill(agent: Agent, recipients: Sequence[str], count: int, name: str = "m") -> list[str]:
+def fill(
+    agent: Agent,
+    recipients: Sequence[str],
+    count: int,
+    name: str = "m",
+    sender: str = "alice@a.example",
+) -> list[str]:
     """Hands in so many messages to those recipients; their IDs."""
     to = ",\r\n ".join(recipients)
     return [
         submit(
             agent,
-            [f"From: alice@a.example\r\nTo: {to}\r\nSubject: {name}{number}\r\n\r\nx".encode()],
-            "alice@a.example",
+            [f"From: {sender}\r\nTo: {to}\r\nSubject: {name}{number}\r\n\r\nx".encode()],
+            sender,
             None,
         ).identifier
         for number in range(count)

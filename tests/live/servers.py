@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 
 from tests import log_search
+from tests.command_process import ForkedCommand, run_command, start_command
+from tests.templates import copy_sqlite
 from xhmtp_wsgi import Settings
 from xhmtp_wsgi.agent import Agent, make_agent
 
@@ -149,6 +151,8 @@ class AgentServer:
     def __post_init__(self) -> None:
         self.port = self.port or free_port(self.address)
         self.directory.mkdir(exist_ok=True)
+        if not self.database:
+            copy_sqlite(self.directory / f"{self.domain}.db")
         database = self.database or f"sqlite:///{self.domain}.db"
         self.settings.write_text(
             f'database = "{database}"\n'
@@ -203,6 +207,10 @@ class AgentServer:
             for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
         ]
 
+    def fork(self, program: str, *arguments: str) -> ForkedCommand:
+        """Starts one of our commands with this agent's settings, without its imports."""
+        return start_command(program, "--config", str(self.settings), *arguments)
+
     def popen(self, program: str, *arguments: str, **options: Any) -> "subprocess.Popen[bytes]":
         """Starts one of our commands with this agent's settings."""
         return subprocess.Popen(
@@ -251,14 +259,7 @@ class AgentServer:
         self, program: str, *arguments: str, typed: str = ""
     ) -> "subprocess.CompletedProcess[str]":
         """Runs one of our commands with this agent's settings."""
-        done = subprocess.run(
-            [str(BIN / program), "--config", str(self.settings), *arguments],
-            input=typed,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        done = run_command(program, "--config", str(self.settings), *arguments, typed=typed)
         log_search.keep(done.stderr)
         return done
 

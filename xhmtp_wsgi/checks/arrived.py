@@ -83,8 +83,7 @@ def _client_address(where: str, report: Mapping[str, Any], own: frozenset[str]) 
             where,
             f"requests come through a proxy, and all seem to come from {remote or 'nowhere'}: "
             "the origin of a notification cannot be checked",
-            f'trusted_proxies = ["{remote or "127.0.0.1"}"], and have the web server tell '
-            "REMOTE_ADDR",
+            f'trusted_proxies = ["{remote or "unix"}"]',
         )
     if _hides_a_proxy(remote, own):
         return broken(

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import click
 
+from xhmtp_wsgi import group_register
 from xhmtp_wsgi.agent import Agent
 from xhmtp_wsgi.commands import open_agent
 from xhmtp_wsgi.commands.wording import date, table
@@ -152,21 +153,29 @@ def quarantine_drop(context: click.Context, address: str, identifier: str) -> No
 
 
 def _owner(agent: Agent, owner: str) -> str:
-    """A domain of ours, or a user of one, as rules name it."""
+    """A domain of ours, or an address of one: a user's, an alias', a group's."""
     if "@" in owner:
-        return str(_user(agent, owner))
+        return str(_known(agent, owner))
     if owner.lower() not in agent.settings.domains:
         raise Misdirected(f"this agent does not act for {owner[:100]}")
     return owner.lower()
 
 
 def _user(agent: Agent, address: str) -> Endpoint:
+    """Whose mailbox it is: a user's or a group's."""
+    endpoint = _known(agent, address)
+    if group_register.find(agent.database, endpoint) is None and not agent.accounts.find(endpoint):
+        raise NotFound(f"{endpoint} has no mailbox here")
+    return endpoint
+
+
+def _known(agent: Agent, address: str) -> Endpoint:
     try:
         endpoint = Endpoint.parse(address).canonical
     except MalformedAddress as error:
         raise Malformed(str(error)) from None
-    if agent.accounts.find(endpoint) is None:
-        raise NotFound(f"{endpoint} has no account here")
+    if not agent.accounts.acts_for(endpoint.domain) or agent.addressing.resolve(endpoint) is None:
+        raise NotFound(f"{endpoint} is nobody here")
     return endpoint
 
 

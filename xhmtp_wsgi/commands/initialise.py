@@ -4,6 +4,7 @@ What the DNS will tell is left to the DNS; what is given is written down. Nothin
 the site is, and whether it has TLS, is found out. Ends by saying what to do next.
 """
 
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -62,7 +63,7 @@ def initialise(
     except OSError as error:
         raise SettingsError(str(path), f"cannot be written: {error.strerror}") from None
     try:
-        settings = Settings.load(path)
+        settings = Settings.load(path, os.environ)
         made = make_agent(settings)
         made.database.upgrade()
         made.signing_keys.add(name)

@@ -11,10 +11,11 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import click
 
+from xhmtp_wsgi import groups
 from xhmtp_wsgi.agent import Agent
 from xhmtp_wsgi.commands import FAILED, one_line_errors, open_agent
 from xhmtp_wsgi.sender.notifier import Notifier, Progress
@@ -61,7 +62,7 @@ def work(agent: Agent, loop: float | None, verbose: bool) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     with _bar(verbose) as progress:
-        notifier = Notifier(agent, stopped.is_set, progress)
+        notifier = Notifier(agent, stopped.is_set, progress, more=(groups.work_through,))
         while True:
             report = notifier.run_pass()
             for line in report.to_mend:
@@ -82,10 +83,18 @@ def _bar(verbose: bool) -> Iterator[Progress]:
     if verbose or not sys.stderr.isatty():
         yield lambda done, due: None
         return
-    with click.progressbar(length=1, label="telling", file=sys.stderr, show_pos=True) as bar:
+    with ExitStack() as shown:
+        bar = click.progressbar(length=1, label="telling", file=sys.stderr, show_pos=True)
+        is_shown = False
 
         def progress(done: int, due: int) -> None:
-            bar.length = max(due, done, 1)
+            nonlocal is_shown
+            if not due:
+                return
+            if not is_shown:
+                shown.enter_context(bar)
+                is_shown = True
+            bar.length = max(due, done)
             bar.update(done - bar.pos)
 
         yield progress

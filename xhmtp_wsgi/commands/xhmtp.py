@@ -4,35 +4,34 @@ Exit 0 when done, 1 when it could not be done, 2 when it was asked for wrongly; 
 line on standard error.
 """
 
-import secrets
 import sys
-from collections.abc import Iterator
-from email.message import EmailMessage
-from email.utils import formatdate
 from pathlib import Path
-from typing import BinaryIO
 
 import click
 
 from xhmtp_wsgi.agent import Agent
 from xhmtp_wsgi.commands import open_agent
+from xhmtp_wsgi.commands.alias import alias_group
 from xhmtp_wsgi.commands.check import check, dns
+from xhmtp_wsgi.commands.export import export_command
+from xhmtp_wsgi.commands.fetch import fetch
 from xhmtp_wsgi.commands.filter import filter_group, quarantine_group
+from xhmtp_wsgi.commands.group import group_group
+from xhmtp_wsgi.commands.import_ import import_command
 from xhmtp_wsgi.commands.inbox import inbox as inbox_command
 from xhmtp_wsgi.commands.initialise import initialise
 from xhmtp_wsgi.commands.key import key_group
 from xhmtp_wsgi.commands.queue import queue_group
 from xhmtp_wsgi.commands.read import read
+from xhmtp_wsgi.commands.reply import reply
+from xhmtp_wsgi.commands.search import search
+from xhmtp_wsgi.commands.send import send
 from xhmtp_wsgi.commands.status import status
+from xhmtp_wsgi.commands.withdraw import withdraw
 from xhmtp_wsgi.commands.wording import date
-from xhmtp_wsgi.errors import MalformedMessage, MalformedSignature, SettingsError, XHMTPError
+from xhmtp_wsgi.errors import SettingsError, XHMTPError
 from xhmtp_wsgi.protocol.endpoint import Endpoint
-from xhmtp_wsgi.protocol.message import author_of, split_header
-from xhmtp_wsgi.protocol.signed_message import sign_message
-from xhmtp_wsgi.protocol.ssh_signature import sign as ssh_sign
 from xhmtp_wsgi.recipient import inbox
-from xhmtp_wsgi.request_body import PIECE
-from xhmtp_wsgi.sender.injection import submit
 
 
 class OneLineErrors(click.Group):
@@ -171,42 +170,24 @@ def token_revoke(context: click.Context, address: Endpoint, number: int) -> None
     click.echo(f"token {number} of {address} is revoked")
 
 
-@main.command()
-@click.argument("file", type=click.File("rb"), required=False)
-@click.option("--from", "sender", type=_address, help="Who sends; by default the message's From.")
-@click.option("--to", multiple=True, help="A recipient; by default those of To, Cc and Bcc.")
-@click.option("--subject", help="Makes a new message; its text is read from standard input.")
-@click.option("--sign", type=click.File("rb"), help="Sign with this private SSH key.")
-@click.pass_context
-def send(
-    context: click.Context,
-    file: BinaryIO | None,
-    sender: Endpoint | None,
-    to: tuple[str, ...],
-    subject: str | None,
-    sign: BinaryIO | None,
-) -> None:
-    """Hand in the message in FILE (- is standard input), or one made of the options."""
-    if subject is not None and file is None:
-        pieces = iter([_new_message(sender, to, subject)])
-    else:
-        pieces = _pieces(file or sys.stdin.buffer)
-    author, pieces = (str(sender), pieces) if sender else _author(pieces)
-    if sign is not None:
-        pieces = iter([_signed(b"".join(pieces), sign.read())])
-    submission = submit(_agent(context), pieces, author, to or None)
-    click.echo(submission.identifier)
-
-
+main.add_command(alias_group)
 main.add_command(check)
 main.add_command(dns)
+main.add_command(export_command)
+main.add_command(fetch)
 main.add_command(filter_group)
+main.add_command(group_group)
+main.add_command(import_command)
 main.add_command(quarantine_group)
 main.add_command(inbox_command)
 main.add_command(key_group)
 main.add_command(read)
+main.add_command(reply)
 main.add_command(queue_group)
+main.add_command(search)
+main.add_command(send)
 main.add_command(status)
+main.add_command(withdraw)
 
 
 @main.group("db")
@@ -228,62 +209,3 @@ def _password(source: str | None) -> str:
     if not sys.stdin.isatty():
         raise click.UsageError("no terminal to ask for the password; write - and give it as input")
     return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
-
-
-def _pieces(file: BinaryIO) -> Iterator[bytes]:
-    while piece := file.read(PIECE):
-        yield piece
-
-
-def _author(pieces: Iterator[bytes]) -> tuple[str, Iterator[bytes]]:
-    """Who the message says has written it, and the message as it was."""
-    start = b""
-    for piece in pieces:
-        start += piece
-        if split_header(start) is not None or len(start) > 1 << 20:
-            break
-    author = author_of(start)
-    if author is None:
-        raise MalformedMessage("the message has no From; name the sender with --from")
-    return str(author), _rejoined(start, pieces)
-
-
-def _signed(message: bytes, key: bytes) -> bytes:
-    """The message, signed by its author; a passphrase is asked for where the key has one."""
-    if b"\r" not in message:
-        message = message.replace(b"\n", b"\r\n")
-    passphrase = None
-    if b"ENCRYPTED" in key or _is_locked(key):
-        passphrase = click.prompt("Passphrase", hide_input=True).encode()
-    return sign_message(
-        message, lambda pieces: ssh_sign(key, passphrase, pieces), secrets.token_hex(16)
-    )
-
-
-def _is_locked(key: bytes) -> bool:
-    try:
-        ssh_sign(key, None, [b""])
-    except MalformedSignature:
-        return True
-    return False
-
-
-def _rejoined(start: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-    yield start
-    yield from rest
-
-
-def _new_message(sender: Endpoint | None, to: tuple[str, ...], subject: str) -> bytes:
-    if sender is None or not to:
-        raise click.UsageError("a new message needs --from and --to")
-    message = EmailMessage()
-    try:
-        message["From"] = str(sender)
-        message["To"] = ", ".join(to)
-        message["Subject"] = subject
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
-    message["Date"] = formatdate()
-    message["Message-ID"] = f"<{secrets.token_hex(16)}@{sender.domain}>"
-    message.set_content(sys.stdin.read())
-    return message.as_bytes()

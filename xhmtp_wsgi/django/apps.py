@@ -29,13 +29,14 @@ class XHMTPConfig(AppConfig):
 
     def ready(self) -> None:
         """Has ``manage.py check`` look at the settings; opens nothing."""
-        from xhmtp_wsgi.django.checks import check_settings, check_wsgi
+        from xhmtp_wsgi.django.checks import check_from, check_settings, check_wsgi
 
-        register(check_settings)
-        register(check_wsgi)
+        for check in (check_settings, check_wsgi, check_from):
+            register(check)
 
 
 def _heard(arrival: Arrival) -> None:
     from xhmtp_wsgi.django import notification_arrived
 
-    notification_arrived.send(XHMTPConfig, arrival=arrival)
+    # Robust: a receiver that fails is logged, and keeps no other from hearing.
+    notification_arrived.send_robust(XHMTPConfig, arrival=arrival)

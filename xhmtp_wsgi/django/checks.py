@@ -46,3 +46,21 @@ def check_wsgi(app_configs: Any, **_options: Any) -> list[CheckMessage]:
             id="xhmtp.W001",
         )
     ]
+
+
+def check_from(app_configs: Any, **_options: Any) -> list[CheckMessage]:
+    """Can what Django sends by itself go by XHMTP?"""
+    backend = getattr(django_settings, "EMAIL_BACKEND", "")
+    if backend != "xhmtp_wsgi.django.mail.EmailBackend" or check_settings(app_configs):
+        return []
+    domains = settings_of(django_settings).domains
+    return [
+        Warning(
+            f"{name} is {address!r}, not of a domain in XHMTP: whatever is sent with it fails.",
+            hint=f"{name} = 'somebody@{next(iter(domains))}', or so.",
+            id="xhmtp.W002",
+        )
+        for name in ("DEFAULT_FROM_EMAIL", "SERVER_EMAIL")
+        if (address := str(getattr(django_settings, name))).rpartition("@")[2].rstrip(">").lower()
+        not in domains
+    ]

@@ -94,16 +94,31 @@ def find_signature(message: bytes) -> SignedParts | None:
 def differing_fields(parts: SignedParts, message: bytes) -> tuple[str, ...]:
     """Which protected fields have another value outside: somebody changed them on the way.
 
-    Date and Message-ID may have been added by the author's agent (protocol, section 4).
+    Date and Message-ID may have been added by the author's agent (protocol, section 4); a group
+    that passes a message on moves its From to Original-From (docs/addresses.md).
     """
     fields, _ = _split(message)
     outer = {field.name.lower(): " ".join(field.value.split()) for field in fields}
+    written_by = author_field(outer)
+    if written_by is not None:
+        outer["from"] = written_by
     return tuple(
         name
         for name in PROTECTED
         if outer.get(name) != parts.protected.get(name)
         and (name in parts.protected or name not in ("date", "message-id"))
     )
+
+
+def author_field(fields: Mapping[str, str]) -> str | None:
+    """The field that names a message's author; None where it is anonymous.
+
+    ``fields``: by name in lower case. That is From, or Original-From in what a group has passed on:
+    such a message names its List-Id.
+    """
+    if "list-id" in fields and "original-from" in fields:
+        return fields["original-from"]
+    return fields.get("from")
 
 
 def _parts(body: bytes, edge: bytes) -> tuple[bytes, bytes]:

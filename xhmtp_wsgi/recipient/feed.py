@@ -38,6 +38,7 @@ from xhmtp_wsgi.routes import InboxRoute, inbox_path
 MOST_SINCE = 500  # items in a feed for a reader that has been away
 ATOM = "http://www.w3.org/2005/Atom"
 _ETAG = re.compile(r'"(\d{1,18})-(\d{1,18})-[a-z]+"')
+_COMPRESSED = re.compile(r'-(gzip|br)"$')
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,18 +140,27 @@ def _number(request: Request, name: str, default: int) -> int:
 
 
 def _unchanged(request: Request, etag: str, mailbox: Mailbox) -> bool:
-    given = request.environ.get("HTTP_IF_NONE_MATCH")
-    if given is not None:
-        return etag in (part.strip().removeprefix("W/") for part in given.split(","))
+    if "HTTP_IF_NONE_MATCH" in request.environ:
+        return etag in _seen_etags(request)
     # If-Modified-Since counts whole seconds, in which several messages may come: only an ETag is
     # exact, so a second that is not over yet counts as changed.
     since = request.if_modified_since
     return since is not None and mailbox.version > 0 and mailbox.changed_at + 1 < since.timestamp()
 
 
+def _seen_etags(request: Request) -> list[str]:
+    """What If-None-Match names, as we have sent it.
+
+    A web server that compresses an answer marks its ETag: nginx with W/, Apache with "-gzip" or
+    "-br" at the end, which it passes on when it comes back.
+    """
+    given = request.environ.get("HTTP_IF_NONE_MATCH", "").split(",")
+    return [_COMPRESSED.sub('"', tag.strip().removeprefix("W/")) for tag in given]
+
+
 def _limit(request: Request, mailbox: Mailbox, place: _Place) -> int:
     """How many items: a page, or on the first page all that the reader has not seen."""
-    seen = _ETAG.fullmatch(request.environ.get("HTTP_IF_NONE_MATCH", "").removeprefix("W/"))
+    seen = _ETAG.fullmatch(_seen_etags(request)[0])
     if seen is None or place.page != 1:
         return place.size
     missed = mailbox.last_position - int(seen[2])

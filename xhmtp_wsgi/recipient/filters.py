@@ -97,16 +97,19 @@ def decide(found: Sequence[Rule], subject: Subject) -> tuple[Action, Rule | None
     return Action.ACCEPT, None
 
 
-def rules_for(database: Database, recipient: Endpoint) -> list[Rule]:
-    """The rules that a notification for this recipient meets, in their order."""
-    user = str(recipient.canonical)
+def rules_for(database: Database, recipient: Endpoint, owner: Endpoint | None = None) -> list[Rule]:
+    """The rules that a notification for this recipient meets, in their order.
+
+    ``owner``: to whom his address leads, if it is an alias; the rules there come after its own.
+    """
+    owners = [recipient.domain, str(recipient.canonical)]
+    if owner is not None:
+        owners += [owner.domain, str(owner.canonical)]
+    place = {name: number for number, name in reversed(list(enumerate(owners)))}
     with database.reading() as connection:
-        found = connection.execute(
-            select(rules)
-            .where(rules.c.owner.in_([recipient.domain, user]))
-            .order_by(rules.c.owner == user, rules.c.position, rules.c.id)
-        ).all()
-    return [_rule(row) for row in found]
+        found = connection.execute(select(rules).where(rules.c.owner.in_(owners))).all()
+    ordered = sorted(found, key=lambda row: (place[row.owner], row.position, row.id))
+    return [_rule(row) for row in ordered]
 
 
 def owned(database: Database, owner: str) -> list[Rule]:

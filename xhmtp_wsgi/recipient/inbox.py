@@ -10,7 +10,7 @@ Security: a notice holds the message URL with bob's access code, which only bob'
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +21,7 @@ from sqlalchemy import (
     Connection,
     Double,
     ForeignKey,
+    Index,
     Integer,
     LargeBinary,
     Table,
@@ -30,14 +31,18 @@ from sqlalchemy import (
     func,
     insert,
     select,
+    text,
     update,
 )
 from sqlalchemy.exc import IntegrityError
 
+from xhmtp_wsgi import search
 from xhmtp_wsgi.database import Database
 from xhmtp_wsgi.errors import NotFound, StorageFull
 from xhmtp_wsgi.protocol.access_code import new_identifier
+from xhmtp_wsgi.protocol.conversation import identifiers, thread_of
 from xhmtp_wsgi.protocol.endpoint import Endpoint
+from xhmtp_wsgi.protocol.header_values import display
 from xhmtp_wsgi.protocol.notification import Notification
 from xhmtp_wsgi.recipient.verdict import Check
 from xhmtp_wsgi.schema import metadata
@@ -67,8 +72,34 @@ notices = Table(
     Column("source", Text, nullable=False),
     Column("checks", Text, nullable=False),
     Column("received_at", Double, nullable=False),
+    # What its owner has done with it; mailbox.py works on these.
+    Column("folder", Text, nullable=False, server_default="inbox"),
+    Column("seen_at", Double),
+    Column("starred_at", Double),
+    # Deleted: the row is kept, emptied, so that a repeated notification is known to have come.
+    Column("deleted_at", Double),
+    Column("message_id", Text),
+    Column("thread", Text),
     UniqueConstraint("mailbox", "position"),
     UniqueConstraint("mailbox", "url_hash"),
+    Index("ix_notice_folder", "mailbox", "folder", "position"),
+    Index("ix_notice_thread", "mailbox", "thread"),
+    Index("ix_notice_message_id", "mailbox", "message_id"),
+    Index(
+        "ix_notice_unseen",
+        "mailbox",
+        "folder",
+        "position",
+        sqlite_where=text("seen_at IS NULL AND deleted_at IS NULL"),
+        postgresql_where=text("seen_at IS NULL AND deleted_at IS NULL"),
+    ),
+    Index(
+        "ix_notice_starred",
+        "mailbox",
+        "position",
+        sqlite_where=text("starred_at IS NOT NULL"),
+        postgresql_where=text("starred_at IS NOT NULL"),
+    ),
 )
 
 
@@ -85,6 +116,10 @@ class Notice:
     source: str
     checks: tuple[Check, ...]
     received_at: float
+    folder: str = "inbox"
+    seen_at: float | None = None
+    starred_at: float | None = None
+    thread: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +132,8 @@ class Mailbox:
 
 
 EMPTY = Mailbox(0, 0, 0.0)
+SEARCH_KIND = "notice"
+SEARCHED = ("from", "to", "cc", "subject", "keywords")
 
 
 def take(
@@ -127,6 +164,8 @@ def take(
             return None
         position = _next_position(connection, mailbox, now, most, quarantined=quarantined)
         identifier = new_identifier()
+        fields = {field.name.lower(): field.value for field in notification.fields}
+        message_id = next(iter(identifiers(fields.get("message-id", ""))), None)
         connection.execute(
             insert(notices).values(
                 id=identifier,
@@ -140,9 +179,31 @@ def take(
                 source=source,
                 checks=json.dumps([[check.name, check.result, check.reason] for check in checks]),
                 received_at=now,
+                message_id=message_id,
+                thread=_thread(connection, mailbox, fields),
             )
         )
+        search.put(connection, owner, SEARCH_KIND, identifier, searchable(fields))
     return identifier
+
+
+def searchable(fields: Mapping[str, str]) -> str:
+    """The words of a header block by which a notice is found. ``fields``: by name in lower case."""
+    return " ".join(display(fields[name]) for name in SEARCHED if fields.get(name))
+
+
+def _thread(connection: Connection, mailbox: int, fields: Mapping[str, str]) -> str | None:
+    """The conversation it belongs to; that of what it answers, where that is here."""
+    answered = identifiers(fields.get("in-reply-to", ""))
+    if answered and not fields.get("references"):
+        known = connection.execute(
+            select(notices.c.thread).where(
+                notices.c.mailbox == mailbox, notices.c.message_id == answered[0]
+            )
+        ).scalar()
+        if known:
+            return str(known)
+    return thread_of(fields) or None
 
 
 def state(database: Database, owner: Endpoint) -> Mailbox:
@@ -160,26 +221,17 @@ def page(database: Database, owner: Endpoint, *, newest: int, limit: int) -> lis
     """The notices from position ``newest`` downwards, at most ``limit`` positions of them."""
     with database.reading() as connection:
         found = connection.execute(
-            select(
-                notices.c.id,
-                notices.c.position,
-                notices.c.url,
-                notices.c.headers,
-                notices.c.size,
-                notices.c.digest,
-                notices.c.source,
-                notices.c.checks,
-                notices.c.received_at,
-            )
+            select(notices)
             .join(mailboxes)
             .where(
                 mailboxes.c.address == str(owner.canonical),
+                notices.c.deleted_at.is_(None),
                 notices.c.position <= newest,
                 notices.c.position > max(newest - limit, 0),
             )
             .order_by(notices.c.position.desc())
         ).all()
-    return [_notice(row) for row in found]
+    return [notice_of(row) for row in found]
 
 
 def quarantined(database: Database, owner: Endpoint, limit: int = 1000) -> list[Notice]:
@@ -192,7 +244,7 @@ def quarantined(database: Database, owner: Endpoint, limit: int = 1000) -> list[
             .order_by(notices.c.position)
             .limit(limit)
         ).all()
-    return [_notice(row) for row in found]
+    return [notice_of(row) for row in found]
 
 
 def release(database: Database, owner: Endpoint, identifier: str, now: float) -> None:
@@ -210,6 +262,7 @@ def drop(database: Database, owner: Endpoint, identifier: str, now: float) -> No
         mailbox = _mailbox_id(connection, owner, now)
         found = _quarantined(connection, mailbox, identifier)
         connection.execute(delete(notices).where(notices.c.id == found))
+        search.remove(connection, owner, SEARCH_KIND, found)
 
 
 def _quarantined(connection: Connection, mailbox: int, identifier: str) -> str:
@@ -254,10 +307,12 @@ def _size(connection: Connection, mailbox: int) -> int:
 def forget(database: Database, owner: Endpoint) -> None:
     """Removes a mailbox and all its notices, as when its owner's account is removed."""
     with database.transaction() as connection:
+        search.forget(connection, owner)
         connection.execute(delete(mailboxes).where(mailboxes.c.address == str(owner.canonical)))
 
 
-def _notice(row: Any) -> Notice:
+def notice_of(row: Any) -> Notice:
+    """A row as a value."""
     return Notice(
         row.id,
         row.position,
@@ -268,6 +323,10 @@ def _notice(row: Any) -> Notice:
         row.source,
         tuple(Check(*check) for check in json.loads(row.checks)),
         row.received_at,
+        row.folder,
+        row.seen_at,
+        row.starred_at,
+        row.thread,
     )
 
 

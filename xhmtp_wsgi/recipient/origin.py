@@ -16,9 +16,16 @@ def check_origin(url: MessageURL, source: Address | None, discovery: Discovery) 
 
     Raises DNSUnavailable where that cannot be known just now.
     """
-    addresses = [plain(address) for address in discovery.addresses(url.host)]
+    addresses = _addresses(discovery, url.host, fresh=False)
+    if source not in addresses:
+        # A failure is for good, and a host may just have moved to another address.
+        addresses = _addresses(discovery, url.host, fresh=True)
     if source is not None and source in addresses:
         return Check(ORIGIN, PASS, f"{url.host} has the address {source} that told us")
     if not addresses:
         return Check(ORIGIN, FAIL, f"{url.host} has no address")
     return Check(ORIGIN, FAIL, f"{url.host} does not have the address {source} that told us")
+
+
+def _addresses(discovery: Discovery, host: str, *, fresh: bool) -> list[Address]:
+    return [plain(address) for address in discovery.addresses(host, fresh=fresh)]

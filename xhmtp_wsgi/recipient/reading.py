@@ -1,13 +1,16 @@
 """Reading: bob's side fetches a message from its sender's agent, and checks what was promised.
 
-Only where somebody asks for it at the terminal: no request to a web process of ours makes it open a
-connection. The octets are compared with the digest that the notification told; if its author signed
-the message, with a key of his that is remembered from the first time on.
+Only where somebody asks for it at the terminal, or on a page of a domain whose setting ``reading``
+allows it: else no request to a web process of ours makes it open a connection. The octets are
+compared with the digest that the notification told; if its author signed the message, with a key of
+his that is remembered from the first time on.
 """
 
 import hashlib
 import hmac
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from sqlalchemy import Column, Double, Table, Text, select
 
@@ -15,8 +18,10 @@ from xhmtp_wsgi.agent import Agent
 from xhmtp_wsgi.database import Database, insert_or
 from xhmtp_wsgi.discovery import AgentTarget
 from xhmtp_wsgi.errors import (
+    ConnectionFailed,
     Forbidden,
     Gone,
+    MalformedMessage,
     MalformedSignature,
     NotFound,
     Permanent,
@@ -27,10 +32,10 @@ from xhmtp_wsgi.errors import (
 from xhmtp_wsgi.protocol.basic_authentication import basic_credentials
 from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.protocol.header_block import scan
-from xhmtp_wsgi.protocol.header_values import addresses
+from xhmtp_wsgi.protocol.header_values import addresses, display
 from xhmtp_wsgi.protocol.message_url import MessageURL
 from xhmtp_wsgi.protocol.published_keys import parse_key_lines
-from xhmtp_wsgi.protocol.signed_message import differing_fields, find_signature
+from xhmtp_wsgi.protocol.signed_message import author_field, differing_fields, find_signature
 from xhmtp_wsgi.protocol.ssh_signature import PublicKey, same_key, verify
 from xhmtp_wsgi.recipient.inbox import Notice
 from xhmtp_wsgi.recipient.verdict import FAIL, NONE, PASS, Check
@@ -39,6 +44,11 @@ from xhmtp_wsgi.schema import metadata
 
 MOST = 64 << 20  # octets that are read into memory
 PATIENCE = 300.0  # seconds
+CHANGED_KEY = "signed with another key"
+"""How the reason begins where an author's key is not the one that was seen first."""
+LEAST_PATIENCE = 1.0  # seconds that are left for the author's keys
+
+ORIGINAL_AUTHOR = "original author"
 
 known_authors = Table(
     "known_author",
@@ -50,6 +60,10 @@ known_authors = Table(
 )
 
 
+PublishedKeys: TypeAlias = Callable[[Endpoint], Sequence[PublicKey]]
+"""The keys that an author publishes. Raises a Permanent or Transient error."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReadMessage:
     """A message that was fetched: its octets, and what was found of them."""
@@ -58,31 +72,42 @@ class ReadMessage:
     checks: tuple[Check, ...]
 
 
-def read(agent: Agent, owner: Endpoint, notice: Notice) -> ReadMessage:
-    """Fetches the message of a notice, and checks it.
+def read(agent: Agent, owner: Endpoint, notice: Notice, *, within: float = PATIENCE) -> ReadMessage:
+    """Fetches the message of a notice, and checks it; ``within`` so many seconds.
 
     Raises Gone, NotFound, TooLarge, Forbidden where the octets are not those that the notification
-    told of, or a Transient error.
+    told of, AddressRefused or BadDomain where they cannot be asked for, or a Transient error.
     """
-    url = MessageURL.parse(notice.url)
-    octets = _fetch(agent, url)
+    if notice.size is not None and notice.size > MOST:
+        raise TooLarge("the message", MOST)
+    end = agent.monotonic() + within
+    octets = _fetch(agent, MessageURL.parse(notice.url), within)
+    return checked(agent, owner, notice, octets, keys_over_network(agent, end))
+
+
+def checked(
+    agent: Agent, owner: Endpoint, notice: Notice, octets: bytes, published: PublishedKeys
+) -> ReadMessage:
+    """What was fetched for a notice. Raises Forbidden where it is not what that told of."""
     digest = _digest(notice, octets)
     if digest.result == FAIL:
         raise Forbidden(f"the message is not shown: {digest.reason}")
-    return ReadMessage(octets, (digest, check_author(agent, owner, octets)))
+    return ReadMessage(octets, (digest, check_author(agent, owner, octets, published)))
 
 
-def _fetch(agent: Agent, url: MessageURL) -> bytes:
+def _fetch(agent: Agent, url: MessageURL, within: float) -> bytes:
     target = AgentTarget(url.scheme, url.host, url.effective_port)
     headers = {
         "Accept": "message/rfc822",
         "Authorization": basic_credentials(str(url.recipient), url.code),
     }
-    answer = agent.network.get(target, url.path, headers, within=PATIENCE, most=MOST)
+    answer = agent.network.get(target, url.path, headers, within=within, most=MOST)
     if answer.truncated:
         raise TooLarge("the message", MOST)
     if answer.status == 410:
         raise Gone("its sender has withdrawn it, or keeps it no more")
+    if answer.status == 429 or answer.status >= 500:
+        raise ConnectionFailed(f"{url.host} answered {answer.status}")
     if answer.status != 200:
         raise NotFound(f"{url.host} answered {answer.status}")
     return answer.body
@@ -96,8 +121,23 @@ def _digest(notice: Notice, octets: bytes) -> Check:
     return Check("digest", FAIL, "it was changed since the notification told of it")
 
 
-def check_author(agent: Agent, owner: Endpoint, octets: bytes) -> Check:
-    """Did the address in From sign the message itself, with the key that we know of it?"""
+def check_author(
+    agent: Agent, owner: Endpoint, octets: bytes, published: PublishedKeys | None = None
+) -> Check:
+    """Did its author sign the message himself, with the key that we know of him?
+
+    The check is called *author* where that is the address in From, and *original author* where a
+    group has passed the message on: whom it names then is not the one whom a reader sees first.
+    ``published``: by default, what the author's agent answers.
+    """
+    check = _check_author(agent, owner, octets, published or keys_over_network(agent))
+    passed_on_by = None if check.result == NONE else _passed_on_by(octets)
+    if passed_on_by is None:
+        return check
+    return Check(ORIGINAL_AUTHOR, check.result, f"{check.reason}; passed on by {passed_on_by}")
+
+
+def _check_author(agent: Agent, owner: Endpoint, octets: bytes, published: PublishedKeys) -> Check:
     try:
         parts = find_signature(octets)
         if parts is None:
@@ -107,14 +147,16 @@ def check_author(agent: Agent, owner: Endpoint, octets: bytes) -> Check:
             return Check("author", NONE, "the message is anonymous")
         key = verify(parts.armoured, [parts.signed])
         changed = differing_fields(parts, octets)
-    except (MalformedSignature, SignatureInvalid) as error:
+    except (MalformedMessage, MalformedSignature, SignatureInvalid) as error:
         return Check("author", FAIL, str(error))
     if changed:
         return Check("author", FAIL, f"changed on the way: {', '.join(changed)}")
-    return _known(agent, owner, author, key)
+    return _known(agent, owner, author, key, published)
 
 
-def _known(agent: Agent, owner: Endpoint, author: Endpoint, key: PublicKey) -> Check:
+def _known(
+    agent: Agent, owner: Endpoint, author: Endpoint, key: PublicKey, published: PublishedKeys
+) -> Check:
     """The key against the one that was seen first; the first comes from the author's agent."""
     known = _remembered(agent.database, owner, author)
     if known is not None and same_key(known, key):
@@ -123,26 +165,32 @@ def _known(agent: Agent, owner: Endpoint, author: Endpoint, key: PublicKey) -> C
         return Check(
             "author",
             FAIL,
-            f"signed with another key than {author} had: {key.fingerprint()}, known is "
+            f"{CHANGED_KEY} than {author} had: {key.fingerprint()}, known is "
             f"{known.fingerprint()}; ask him by another way",
         )
     try:
-        published = _published(agent, author)
+        keys = published(author)
     except (Permanent, Transient) as error:
         return Check("author", NONE, f"signed, but the keys of {author} are not to be had: {error}")
-    if not any(same_key(one, key) for one in published):
+    if not any(same_key(one, key) for one in keys):
         return Check("author", FAIL, f"signed with a key that {author} does not publish")
     _remember(agent.database, owner, author, key, agent.clock())
     return Check("author", PASS, f"signed by {author}; first seen now: {key.fingerprint()}")
 
 
-def _published(agent: Agent, author: Endpoint) -> tuple[PublicKey, ...]:
-    path = keys_path(agent.discovery.prefix(author.domain), author)
-    target = agent.discovery.agents(author.domain)[0]
-    answer = agent.network.get(target, path, {"Accept": "text/plain"})
-    if answer.status != 200:
-        raise NotFound(f"{target.host} answered {answer.status}")
-    return parse_key_lines(answer.body.decode("utf-8", "replace"))
+def keys_over_network(agent: Agent, end: float | None = None) -> PublishedKeys:
+    """What an author's agent answers; ``end``: until when, on the monotonic clock."""
+
+    def published(author: Endpoint) -> tuple[PublicKey, ...]:
+        within = None if end is None else max(end - agent.monotonic(), LEAST_PATIENCE)
+        path = keys_path(agent.discovery.prefix(author.domain), author)
+        target = agent.discovery.agents(author.domain)[0]
+        answer = agent.network.get(target, path, {"Accept": "text/plain"}, within=within)
+        if answer.status != 200:
+            raise NotFound(f"{target.host} answered {answer.status}")
+        return parse_key_lines(answer.body.decode("utf-8", "replace"))
+
+    return published
 
 
 def _remembered(database: Database, owner: Endpoint, author: Endpoint) -> PublicKey | None:
@@ -187,8 +235,26 @@ def _remember(
 
 
 def _author(octets: bytes) -> Endpoint | None:
+    """Who has written it: in a message that a group passed on, who stands in Original-From."""
+    written_by = author_field(_fields(octets))
+    return None if written_by is None else _one(written_by)
+
+
+def _passed_on_by(octets: bytes) -> str | None:
+    """The address in From, where it is not the author's."""
+    fields = _fields(octets)
+    if "from" not in fields or author_field(fields) is fields["from"]:
+        return None
+    return display(fields["from"])
+
+
+def _one(value: str) -> Endpoint:
+    found = addresses(value)
+    if len(found) != 1:
+        raise MalformedMessage(f"{len(found)} addresses stand where its author should")
+    return found[0]
+
+
+def _fields(octets: bytes) -> dict[str, str]:
     block = octets[: octets.find(b"\r\n\r\n") + 2]
-    for field in scan(block, len(block)):
-        if field.name.lower() == "from":
-            return addresses(field.value)[0]
-    return None
+    return {field.name.lower(): field.value for field in scan(block, len(block))}

@@ -9,18 +9,20 @@ from urllib.parse import quote
 
 from webob import Request, Response
 
-from xhmtp_wsgi import counters
+from xhmtp_wsgi import counters, search
+from xhmtp_wsgi.addressing import Destination, Kind
 from xhmtp_wsgi.agent import Agent
 from xhmtp_wsgi.arrival import Arrival
 from xhmtp_wsgi.client_address import Address, client_address
-from xhmtp_wsgi.errors import Forbidden, Misdirected, NotFound, Permanent, Transient
+from xhmtp_wsgi.errors import Forbidden, Misdirected, Moved, NotFound, Permanent, Transient
 from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.protocol.header_values import display
 from xhmtp_wsgi.protocol.notification import Notification
 from xhmtp_wsgi.rate_limits import Rate, network_of
-from xhmtp_wsgi.recipient import inbox
+from xhmtp_wsgi.recipient import group_policy, inbox
 from xhmtp_wsgi.recipient.authorship import AGENT, SIGNATURE, check_agent, check_signature
 from xhmtp_wsgi.recipient.filters import Action, Subject, decide, rules_for
+from xhmtp_wsgi.recipient.forwarding import moved_to
 from xhmtp_wsgi.recipient.origin import ORIGIN, check_origin
 from xhmtp_wsgi.recipient.policy import Checks, require, run
 from xhmtp_wsgi.recipient.verdict import NONE, PASS, Check
@@ -32,9 +34,15 @@ logger = logging.getLogger(__name__)
 
 
 def notify(agent: Agent, request: Request, route: InboxRoute) -> Response:
-    """``POST /PREFIX/bob@B``: 201 taken, 200 had it already; 202 where the domain does not tell."""
+    """``POST /PREFIX/bob@B``: 201 taken, 200 had it already; 202 where the domain does not tell.
+
+    308 for an inbox that is another agent's now.
+    """
     try:
         is_new = _take(agent, request, route.endpoint)
+    except Moved:
+        agent.counters.count("notifications:forwarded")
+        raise
     except Permanent:
         agent.counters.count("notifications:refused")
         raise
@@ -64,13 +72,16 @@ def _take(agent: Agent, request: Request, recipient: Endpoint) -> bool:
         body, recipient=recipient, header_limit=settings.max_notification_headers
     )
     domain = settings.domains[recipient.domain]
-    is_known = agent.accounts.find(recipient) is not None
-    if not is_known and domain.unknown_recipients == "tell":
+    destination = agent.addressing.resolve(recipient)
+    if destination is None and domain.unknown_recipients == "tell":
         raise NotFound(f"{recipient.domain} has no such recipient")
+    owner = recipient.canonical if destination is None else destination.endpoint.canonical
     checks = _checks(agent, request, body, notification, source)
     try:
         require(domain.verify, checks)
-        action = _action(agent, recipient, notification, checks)
+        action = _action(agent, recipient, owner, notification, checks)
+        if not _is_admitted(agent, destination, notification, checks):
+            action = Action.DISCARD
     except Permanent as error:
         logger.info("refused a notification for %s: %s", recipient, error)
         raise
@@ -78,12 +89,14 @@ def _take(agent: Agent, request: Request, recipient: Endpoint) -> bool:
         # Only what a domain has sent itself counts as its own.
         name = f"domain:{notification.author.domain}"
         agent.rate_limits.take(name, rate, "notifications from that domain")
-    if not is_known or action is Action.DISCARD:
-        _work_as_if(agent)
+    if destination is None or action is Action.DISCARD:
+        _work_as_if(agent, owner, notification)
         return True
+    if destination.kind is Kind.ELSEWHERE:
+        raise moved_to(agent.discovery, destination.endpoint)
     identifier = inbox.take(
         agent.database,
-        recipient,
+        owner,
         notification,
         source=str(source),
         checks=checks.done,
@@ -91,10 +104,24 @@ def _take(agent: Agent, request: Request, recipient: Endpoint) -> bool:
         quarantined=action is Action.QUARANTINE,
         most=settings.max_inbox,
     )
-    if identifier is not None:
+    if identifier is not None and destination.kind is Kind.MAILBOX:
         quarantined = action is Action.QUARANTINE
-        _tell_site(agent, _arrival(recipient, notification, checks, identifier, quarantined))
+        _tell_site(agent, _arrival(owner, notification, checks, identifier, quarantined))
     return identifier is not None
+
+
+def _is_admitted(
+    agent: Agent, destination: Destination | None, notification: Notification, checks: Checks
+) -> bool:
+    """Does a group take it? Raises Forbidden, unless its domain hides which names it has."""
+    if destination is None or destination.kind is not Kind.GROUP:
+        return True
+    try:
+        return group_policy.admit(agent.database, destination, notification, checks)
+    except Forbidden:
+        if agent.settings.domains[destination.endpoint.domain].unknown_recipients == "hide":
+            return False
+        raise
 
 
 def _arrival(
@@ -125,7 +152,11 @@ def _tell_site(agent: Agent, arrival: Arrival) -> None:
 
 
 def _action(
-    agent: Agent, recipient: Endpoint, notification: Notification, checks: Checks
+    agent: Agent,
+    recipient: Endpoint,
+    owner: Endpoint,
+    notification: Notification,
+    checks: Checks,
 ) -> Action:
     """What the filters of the recipient and of his domain say. Raises Forbidden."""
     came_from_there = checks.passed(ORIGIN) or checks.passed(SIGNATURE)
@@ -135,16 +166,19 @@ def _action(
         vouched=checks.passed(AGENT) and came_from_there,
         headers={field.name.lower(): display(field.value) for field in notification.fields},
     )
-    action, _ = decide(rules_for(agent.database, recipient), subject)
+    action, _ = decide(rules_for(agent.database, recipient, owner), subject)
     if action is Action.REFUSE:
         raise Forbidden("the recipient does not take this")
     return action
 
 
-def _work_as_if(agent: Agent) -> None:
+def _work_as_if(agent: Agent, owner: Endpoint, notification: Notification) -> None:
     """Writes something, so that an answer that keeps nothing takes as long as one that does."""
+    fields = {field.name.lower(): field.value for field in notification.fields}
     with agent.database.transaction() as connection:
         counters.add(connection, {"notifications:not kept": 1})
+        search.put(connection, owner, "not kept", "", inbox.searchable(fields))
+        search.remove(connection, owner, "not kept", "")
 
 
 def _checks(

@@ -17,10 +17,9 @@ from xhmtp_wsgi.accounts import WRONG
 from xhmtp_wsgi.agent import Agent
 from xhmtp_wsgi.database import Database
 from xhmtp_wsgi.errors import Gone, MalformedAddress, NotAuthenticated, NotFound, Transient
-from xhmtp_wsgi.login_guard import guarded
+from xhmtp_wsgi.login_guard import guarded, logged_in_by_site
 from xhmtp_wsgi.protocol.basic_authentication import Credentials, parse_authorization
 from xhmtp_wsgi.protocol.digest import repr_digest
-from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.responses import SAFE_HEADERS, json_response, response, set_headers
 from xhmtp_wsgi.routes import MessageRoute, OutboxRoute, StatusRoute
 from xhmtp_wsgi.sender import outbox
@@ -99,10 +98,15 @@ def sent(agent: Agent, request: Request, route: OutboxRoute) -> Response:
 
 def _opened(agent: Agent, request: Request, identifier: str) -> tuple[StoredMessage, int | None]:
     """The message, and the delivery whose code opened it; None if it was its sender."""
+    account = logged_in_by_site(agent, request)
     credentials = parse_authorization(request.environ.get("HTTP_AUTHORIZATION"))
-    if credentials is None:
+    if account is None and credentials is None:
         raise NotAuthenticated("this needs a recipient's address and access code")
     message = outbox.find(agent.database, identifier)
+    if message is not None and account is not None and account.endpoint == message.sender:
+        return message, None
+    if credentials is None:
+        raise NotAuthenticated(WRONG)
     delivery = outbox.opened(agent.database, identifier, credentials.user, credentials.password)
     if message is not None:
         if delivery is not None:
@@ -116,8 +120,8 @@ def _is_sender(
     agent: Agent, request: Request, message: StoredMessage, credentials: Credentials
 ) -> bool:
     try:
-        claimed = Endpoint.parse(credentials.user).canonical
-        if claimed != message.sender:
+        claimed = agent.accounts.named(credentials.user)
+        if claimed is None or claimed != message.sender:
             return False
         guarded(
             agent,

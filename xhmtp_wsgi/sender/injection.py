@@ -1,10 +1,10 @@
 """Injection: an endpoint hands its agent a message to send (docs/protocol.md, section 4).
 
 RFC 5598's submission. ``submit`` is the one way in: the view, ``XHMTP.submit`` and the commands all
-take it.
+take it. What the agent itself sends for one of its groups comes in by ``submit_for_group``.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -25,7 +25,7 @@ from xhmtp_wsgi.routes import OutboxRoute
 from xhmtp_wsgi.sender import outbox
 from xhmtp_wsgi.sender.login import authenticated_sender
 from xhmtp_wsgi.sender.outbox import NewRecipient, StoredMessage
-from xhmtp_wsgi.sender.spool import spool
+from xhmtp_wsgi.sender.spool import SpooledMessage, spool
 
 LONGEST_KEPT = 366 * 86400.0  # seconds: the most that a message's own Expires can ask for
 
@@ -77,61 +77,116 @@ def submit(
     endpoint = Endpoint.parse(sender).canonical
     if not agent.accounts.acts_for(endpoint.domain):
         raise Misdirected(f"this agent does not act for {endpoint.domain}")
-    now = agent.clock()
-    settings = agent.settings
 
-    def checked(block: bytes) -> Preamble:
-        preamble = prepare(
-            block,
-            now=datetime.fromtimestamp(now, UTC),
-            domain=endpoint.domain,
-            new_identifier=new_identifier,
-            limit=settings.max_header_size,
-        )
-        if preamble.sender is None and settings.domains[endpoint.domain].anonymous:
+    def checked(preamble: Preamble) -> Preamble:
+        if preamble.sender is None and agent.settings.domains[endpoint.domain].anonymous:
             return anonymised(preamble, domain=endpoint.domain, new_identifier=new_identifier)
-        _require_own_from(preamble, endpoint)
+        _require_own_from(agent, preamble, endpoint)
         return preamble
 
-    spooled = spool(
+    now = agent.clock()
+    spooled = _spooled(agent, pieces, endpoint, now, checked)
+    with spooled.file:
+        found = _recipients(agent, spooled.preamble, recipients)
+        return _stored(agent, spooled, endpoint, found, now)
+
+
+def submit_for_group(
+    agent: Agent,
+    pieces: Iterable[bytes],
+    group: Endpoint,
+    recipients: Sequence[Endpoint],
+    *,
+    is_report: bool = False,
+) -> Submission:
+    """Takes in a message from a group of ours, made by the agent itself, as ``submit`` does.
+
+    Who the recipients are is not looked at: whoever is not there any more is refused when he is
+    told. ``is_report``: nobody is told what becomes of it. Raises as ``submit`` does.
+    """
+    now = agent.clock()
+    spooled = _spooled(agent, pieces, group, now, lambda preamble: preamble)
+    with spooled.file:
+        return _stored(agent, spooled, group, recipients, now, is_report=is_report)
+
+
+def _spooled(
+    agent: Agent,
+    pieces: Iterable[bytes],
+    sender: Endpoint,
+    now: float,
+    check: Callable[[Preamble], Preamble],
+) -> SpooledMessage:
+    settings = agent.settings
+
+    def prepared(block: bytes) -> Preamble:
+        return check(
+            prepare(
+                block,
+                now=datetime.fromtimestamp(now, UTC),
+                domain=sender.domain,
+                new_identifier=new_identifier,
+                limit=settings.max_header_size,
+            )
+        )
+
+    return spool(
         pieces,
-        checked,
+        prepared,
         directory=settings.spool,
         header_limit=settings.max_header_size,
         limit=settings.max_message_size,
     )
-    with spooled.file:
-        found = _recipients(agent, spooled.preamble, recipients)
-        message = StoredMessage(
-            identifier=new_identifier(),
-            sender=endpoint,
-            message_id=spooled.preamble.message_id,
-            digest=spooled.digest,
-            size=spooled.size,
-            created_at=now,
-            expires_at=_expiry(spooled.preamble, now, settings.keep_for),
-            withdrawn_at=None,
-            alias=new_identifier() if spooled.preamble.sender is None else None,
-        )
-        stored = outbox.store(
-            agent.database,
-            message,
-            spooled,
-            [NewRecipient(recipient, new_code()) for recipient in found],
-            settings.max_storage,
-        )
+
+
+def _stored(
+    agent: Agent,
+    spooled: SpooledMessage,
+    sender: Endpoint,
+    recipients: Sequence[Endpoint],
+    now: float,
+    *,
+    is_report: bool = False,
+) -> Submission:
+    message = StoredMessage(
+        identifier=new_identifier(),
+        sender=sender,
+        message_id=spooled.preamble.message_id,
+        digest=spooled.digest,
+        size=spooled.size,
+        created_at=now,
+        expires_at=_expiry(spooled.preamble, now, agent.settings.keep_for),
+        withdrawn_at=None,
+        alias=_name_in_path(spooled.preamble, sender),
+    )
+    stored = outbox.store(
+        agent.database,
+        message,
+        spooled,
+        [NewRecipient(recipient, new_code()) for recipient in recipients],
+        agent.settings.max_storage,
+        is_report=is_report,
+    )
     return Submission(stored, is_new=stored is message)
 
 
-def _require_own_from(preamble: Preamble, endpoint: Endpoint) -> None:
+def _name_in_path(preamble: Preamble, sender: Endpoint) -> str | None:
+    """What stands for the sender in the message's URL, where she is not to be known by it."""
+    if preamble.sender is None:
+        return new_identifier()
+    author = preamble.sender.canonical
+    return None if author == sender else author.local
+
+
+def _require_own_from(agent: Agent, preamble: Preamble, endpoint: Endpoint) -> None:
     if preamble.sender is None:
         raise Forbidden(f"the message has no From; {endpoint.domain} does not send such")
-    if preamble.sender.canonical != endpoint:
+    if not agent.addressing.may_send_as(endpoint, preamble.sender):
         raise Forbidden(f"From is not {endpoint}")
     for name in ("sender", "resent-from", "resent-sender"):
         for field in preamble.fields:
             if field.name.lower() == name and addresses(field.value) != (preamble.sender,):
-                raise Forbidden(f"{field.name} is not {endpoint}")
+                raise Forbidden(f"{field.name} is not {preamble.sender}")
 
 
 def _recipients(
@@ -144,7 +199,7 @@ def _recipients(
     for given in preamble.recipients if named is None else named:
         try:
             endpoint = given if isinstance(given, Endpoint) else Endpoint.parse(given)
-            if agent.accounts.acts_for(endpoint.domain) and agent.accounts.find(endpoint) is None:
+            if agent.addressing.resolve(endpoint) is None:
                 raise MalformedAddress(f"{endpoint.domain} has no such user")
         except MalformedAddress as error:
             reasons[str(given)[:320]] = str(error)

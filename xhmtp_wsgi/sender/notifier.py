@@ -10,7 +10,7 @@ import os
 import secrets
 import socket
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
@@ -37,6 +37,8 @@ SLOW = 1.0  # seconds after which a try keeps no place from others
 MOST_THREADS = 128  # slow ones included
 
 Progress = Callable[[int, int], None]
+MoreWork = Callable[[Agent, Callable[[], bool]], int]
+"""Work of another room in the same pass, until it is over: how many messages came of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +69,15 @@ class Notifier:
         agent: Agent,
         stop: Callable[[], bool] = lambda: False,
         progress: Progress = lambda done, due: None,
+        more: Sequence[MoreWork] = (),
     ) -> None:
         """``stop``: asked between entries; once it says yes, nothing new is begun.
 
-        ``progress``: told how many entries are done, and how many were due.
+        ``progress``: told how many entries are done, and how many were due; ``more``: done once
+        everybody who was due has been told, and what comes of it is told in the same pass.
         """
         self._agent = agent
+        self._more = more
         self._stop = stop
         self._progress = progress
         settings = agent.settings
@@ -105,7 +110,8 @@ class Notifier:
         work = _Pass(self._agent, self._terms, over, self._progress)
         work.run()
         made = report_all(self._agent, self._terms.schedule, over)
-        if made and not over():
+        added = sum(one(self._agent, over) for one in self._more)
+        if made + added and not over():
             work.run()
         tidy(self._agent, begun, over)
         with database.transaction() as connection:

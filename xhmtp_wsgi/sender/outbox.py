@@ -4,16 +4,19 @@ Written by injection; read by fetch and by whoever asks for the delivery status.
 on the same rows through queue.py.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, delete, insert, or_, select, update
 
+from xhmtp_wsgi import search
 from xhmtp_wsgi.database import Database, insert_or
 from xhmtp_wsgi.errors import StorageFull
 from xhmtp_wsgi.protocol.access_code import hash_code, matches
+from xhmtp_wsgi.protocol.conversation import thread_of
 from xhmtp_wsgi.protocol.endpoint import Endpoint
+from xhmtp_wsgi.protocol.header_values import display
 from xhmtp_wsgi.protocol.status import WAITING, State
 from xhmtp_wsgi.sender.spool import SpooledMessage
 from xhmtp_wsgi.sender.tables import PIECE, deliveries, messages, pieces, usage
@@ -32,6 +35,8 @@ class StoredMessage:
     expires_at: float
     withdrawn_at: float | None
     alias: str | None = None
+    header: bytes = b""
+    thread: str | None = None
 
     @property
     def path_name(self) -> str:
@@ -65,6 +70,9 @@ class NewRecipient:
     code: str = field(repr=False)
 
 
+SEARCH_KIND = "sent"
+SEARCHED = ("to", "cc", "subject", "keywords")
+
 _MESSAGE_COLUMNS = (
     messages.c.id,
     messages.c.sender,
@@ -75,6 +83,8 @@ _MESSAGE_COLUMNS = (
     messages.c.expires_at,
     messages.c.withdrawn_at,
     messages.c.alias,
+    messages.c.header,
+    messages.c.thread,
 )
 
 
@@ -84,20 +94,22 @@ def store(
     spooled: SpooledMessage,
     recipients: Sequence[NewRecipient],
     most: int,
+    *,
+    is_report: bool = False,
 ) -> StoredMessage:
     """Stores the message and queues a notification for each recipient, in one transaction.
 
     Returns the message as stored; that is an earlier one where the same sender has used the same
     Message-ID before, and then nothing was written. Raises DatabaseUnavailable, or StorageFull,
-    also where the sender has over ``most`` octets kept then.
+    also where the sender has over ``most`` octets kept then; a report counts for nobody.
     """
     with database.transaction() as connection:
         earlier = _by_message_id(connection, message.sender, message.message_id)
         if earlier is not None:
             return earlier
-        if charge(connection, message.sender, message.size) > most:
+        if not is_report and charge(connection, message.sender, message.size) > most:
             raise StorageFull(f"{message.sender} may have {most} octets kept, and no more")
-        add(connection, message, spooled, recipients)
+        add(connection, message, spooled, recipients, is_report=is_report)
     return message
 
 
@@ -110,6 +122,7 @@ def add(
     is_report: bool = False,
 ) -> None:
     """Stores and queues a message within the caller's transaction."""
+    fields = {one.name.lower(): one.value for one in spooled.preamble.fields}
     connection.execute(
         insert(messages).values(
             id=message.identifier,
@@ -122,8 +135,11 @@ def add(
             expires_at=message.expires_at,
             is_report=is_report,
             alias=message.alias,
+            thread=thread_of(fields) or None,
         )
     )
+    if not is_report:
+        search.put(connection, message.sender, SEARCH_KIND, message.identifier, _words(fields))
     for number, octets in enumerate(spooled.in_pieces(PIECE)):
         connection.execute(
             insert(pieces).values(message=message.identifier, number=number, octets=octets)
@@ -144,6 +160,10 @@ def add(
             for recipient in recipients
         ],
     )
+
+
+def _words(fields: Mapping[str, str]) -> str:
+    return " ".join(display(fields[name]) for name in SEARCHED if fields.get(name))
 
 
 def charge(connection: Connection, sender: Endpoint, octets: int) -> int:
@@ -305,6 +325,33 @@ def sent(database: Database, sender: Endpoint, *, limit: int, skip: int) -> list
     return [_message(row) for row in found]
 
 
+def several(
+    database: Database, sender: Endpoint, identifiers: Sequence[str]
+) -> list[StoredMessage]:
+    """Those of these messages that the sender has sent, in no order of theirs."""
+    with database.reading() as connection:
+        found = connection.execute(
+            select(*_MESSAGE_COLUMNS).where(
+                messages.c.sender == str(sender), messages.c.id.in_(list(identifiers)[:1000])
+            )
+        ).all()
+    return [_message(row) for row in found]
+
+
+def conversation(
+    database: Database, sender: Endpoint, thread: str, limit: int
+) -> list[StoredMessage]:
+    """What a sender has sent in a conversation, oldest first."""
+    with database.reading() as connection:
+        found = connection.execute(
+            select(*_MESSAGE_COLUMNS)
+            .where(messages.c.sender == str(sender), messages.c.thread == thread)
+            .order_by(messages.c.created_at, messages.c.id)
+            .limit(limit)
+        ).all()
+    return [_message(row) for row in found]
+
+
 def _by_message_id(
     connection: Connection, sender: Endpoint, message_id: str
 ) -> StoredMessage | None:
@@ -327,4 +374,6 @@ def _message(row: Any) -> StoredMessage:
         row.expires_at,
         row.withdrawn_at,
         row.alias,
+        row.header,
+        row.thread,
     )

@@ -29,6 +29,7 @@ from sqlalchemy import (
 from xhmtp_wsgi import counters
 from xhmtp_wsgi.database import Database
 from xhmtp_wsgi.protocol.endpoint import Endpoint
+from xhmtp_wsgi.protocol.message import author_of
 from xhmtp_wsgi.protocol.status import State
 from xhmtp_wsgi.sender.destinations import Gate, gates, probe_begins
 from xhmtp_wsgi.sender.failure_notice import Kind
@@ -329,6 +330,9 @@ def letter(database: Database, identifier: str) -> Letter:
         ).one()
     sender = Endpoint.parse(row.sender)
     path_name = row.alias or sender.local
+    if row.alias is not None:
+        # Where she writes as an alias, it is the alias' domain that tells of the message.
+        sender = author_of(row.header) or sender
     return Letter(sender, row.header, row.size, row.digest, row.expires_at, path_name)
 
 

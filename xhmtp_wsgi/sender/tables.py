@@ -44,7 +44,11 @@ messages = Table(
     Column("is_report", Boolean, nullable=False, server_default=false()),
     # What stands in the sender's place in the URL of an anonymous message.
     Column("alias", Text),
+    # The conversation it belongs to (protocol/conversation).
+    Column("thread", Text),
     UniqueConstraint("sender", "message_id"),
+    Index("ix_message_thread", "sender", "thread"),
+    Index("ix_message_sent", "sender", "created_at"),
 )
 
 pieces = Table(

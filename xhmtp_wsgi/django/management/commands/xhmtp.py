@@ -3,7 +3,8 @@
 import sys
 from typing import Any
 
-from django.core.management.base import BaseCommand
+import click
+from django.core.management.base import BaseCommand, CommandError
 
 from xhmtp_wsgi.commands.embedded import embedded_commands
 from xhmtp_wsgi.django import the_agent
@@ -20,8 +21,11 @@ class Command(BaseCommand):
         embedded_commands(the_agent).main(argv[2:], prog_name=f"{argv[0]} xhmtp")
 
     def handle(self, *args: Any, **_options: Any) -> None:
-        """From ``call_command("xhmtp", "user", "list")``."""
-        code = embedded_commands(the_agent).main(list(args), "xhmtp", standalone_mode=False)
+        """From ``call_command("xhmtp", "user", "list")``. Raises CommandError."""
+        try:
+            code = embedded_commands(the_agent).main(list(args), "xhmtp", standalone_mode=False)
+        except click.ClickException as error:
+            raise CommandError(error.format_message()) from None
         if code:
             sys.exit(code)
 

@@ -1,0 +1,231 @@
+"""Addressing: to whom an address of ours leads (docs/addresses.md).
+
+In this order: an alias of just that name; a group, or one of a group's requests (team+leave@A); an
+account; bob's account for bob+tag@B; the domain's catch-all, if it has one. What the operator has
+set comes before an account, so that an alias can lead bob's messages elsewhere while he keeps his
+account, and no user of the site takes an alias or a group by the choice of his name.
+
+An alias to an address of another agent's is a forward: whether it is one is seen when it is
+followed, as a domain may come or go.
+
+Security: no alias is followed further than MOST_STEPS, so that a loop ends. The same questions are
+asked of the database for a name that is known and for one that is not.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from sqlalchemy import Boolean, Column, Double, Table, Text, delete, false, select
+
+from xhmtp_wsgi.accounts import Accounts
+from xhmtp_wsgi.database import Database, insert_or
+from xhmtp_wsgi.errors import Duplicate, Forbidden, Malformed, Misdirected, NotFound
+from xhmtp_wsgi.group_register import groups
+from xhmtp_wsgi.protocol.endpoint import Endpoint
+from xhmtp_wsgi.schema import metadata
+
+logger = logging.getLogger(__name__)
+
+MOST_STEPS = 10
+REQUESTS = ("join", "leave")
+"""What stands behind the + where somebody writes to a group to come or to go."""
+CATCH_ALL = "*"
+
+aliases = Table(
+    "alias",
+    metadata,
+    Column("address", Text, primary_key=True),
+    Column("target", Text, nullable=False),
+    Column("may_send", Boolean, nullable=False, server_default=false()),
+    Column("created_at", Double, nullable=False),
+)
+
+
+class Kind(Enum):
+    """Where an address leads to."""
+
+    MAILBOX = "a mailbox here"
+    GROUP = "a group here"
+    ELSEWHERE = "an address of another agent's"
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where an address leads in the end; ``request``: one of REQUESTS, or empty."""
+
+    kind: Kind
+    endpoint: Endpoint
+    request: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """An alias; ``may_send``: may whom it leads to write in its name?"""
+
+    address: Endpoint
+    target: Endpoint
+    may_send: bool
+
+    @property
+    def is_catch_all(self) -> bool:
+        """Does it stand for every name that its domain has not?"""
+        return self.address.local == CATCH_ALL
+
+
+class Addressing:
+    """The aliases of one agent, and the way to whom they mean."""
+
+    def __init__(self, database: Database, accounts: Accounts) -> None:
+        self._database = database
+        self._accounts = accounts
+
+    def resolve(self, endpoint: Endpoint) -> Destination | None:
+        """Where an address leads; None for one of ours that leads nowhere."""
+        current = endpoint
+        for _ in range(MOST_STEPS):
+            found = self._step(current)
+            if not isinstance(found, Alias):
+                return found
+            current = found.target
+        logger.warning("%s leads further than %d steps", endpoint, MOST_STEPS)
+        return None
+
+    def may_send_as(self, owner: Endpoint, author: Endpoint) -> bool:
+        """May this account write in the name of that address of ours?
+
+        In its own, in its own with a tag, and in that of an alias that leads to it and lets it.
+        """
+        current = author
+        for _ in range(MOST_STEPS):
+            if current.canonical == owner.canonical:
+                return True
+            if not self._accounts.acts_for(current.domain):
+                return False
+            found = self._step(current)
+            if isinstance(found, Destination):
+                # His own address with a tag, or else somebody's who is not he.
+                return found == Destination(Kind.MAILBOX, owner.canonical)
+            if found is None or not found.may_send:
+                return False
+            current = found.target
+        return False
+
+    def add(
+        self, address: Endpoint, target: Endpoint, now: float, *, may_send: bool = False
+    ) -> Alias:
+        """Makes an alias; the address ``*@B`` is a catch-all.
+
+        Raises Misdirected for a domain that is not ours, Duplicate where there is such an alias or
+        group, NotFound for a target of ours that is none, Malformed for one that leads back, or
+        Forbidden for a catch-all that may send.
+        """
+        if not self._accounts.acts_for(address.domain):
+            raise Misdirected(f"this agent does not act for {address.domain}")
+        made = Alias(address.canonical, target, may_send)
+        if made.is_catch_all and may_send:
+            raise Forbidden("nobody may write in the name of a whole domain")
+        self._check_target(made)
+        with self._database.transaction() as connection:
+            if connection.execute(
+                select(groups.c.address).where(groups.c.address == str(made.address))
+            ).first():
+                raise Duplicate(f"{made.address} is a group")
+            found = connection.execute(
+                insert_or(connection, aliases)
+                .values(
+                    address=str(made.address),
+                    target=str(target),
+                    may_send=may_send,
+                    created_at=now,
+                )
+                .on_conflict_do_nothing()
+            )
+            if not found.rowcount:
+                raise Duplicate(f"{made.address} is an alias already")
+        return made
+
+    def remove(self, address: Endpoint) -> None:
+        """Removes an alias. Raises NotFound."""
+        with self._database.transaction() as connection:
+            gone = connection.execute(
+                delete(aliases).where(aliases.c.address == str(address.canonical))
+            )
+        if not gone.rowcount:
+            raise NotFound(f"{address} is no alias")
+
+    def all(self) -> list[Alias]:
+        """Every alias, by address."""
+        with self._database.reading() as connection:
+            found = connection.execute(select(aliases).order_by(aliases.c.address)).all()
+        return [_alias(row) for row in found]
+
+    def require_free(self, endpoint: Endpoint) -> None:
+        """Returns where an address of ours is nobody's yet, so that a group may have it.
+
+        Raises Misdirected, Malformed for a name with a +, or Duplicate.
+        """
+        if not self._accounts.acts_for(endpoint.domain):
+            raise Misdirected(f"this agent does not act for {endpoint.domain}")
+        if "+" in endpoint.local or endpoint.local == CATCH_ALL:
+            raise Malformed("a group's name has no + in it, and is not *")
+        if self._set_up([str(endpoint.canonical)])[0]:
+            raise Duplicate(f"{endpoint} is an alias")
+        if self._accounts.find(endpoint) is not None:
+            raise Duplicate(f"{endpoint} has an account")
+
+    def _check_target(self, made: Alias) -> None:
+        if made.target.local == CATCH_ALL:
+            raise Malformed("an alias leads to one address")
+        seen, current = [made.address], made.target
+        while len(seen) < MOST_STEPS:
+            if current.canonical in seen:
+                raise Malformed(f"{made.address} would lead back to itself")
+            found = self._step(current)
+            if isinstance(found, Destination):
+                return
+            if found is None:
+                raise NotFound(f"{current} is nobody here")
+            seen.append(current.canonical)
+            current = found.target
+        raise Malformed(f"{made.target} leads further than {MOST_STEPS} steps")
+
+    def _step(self, endpoint: Endpoint) -> Destination | Alias | None:
+        """Where an address leads: there, or to an alias that is to be followed."""
+        if not self._accounts.acts_for(endpoint.domain):
+            return Destination(Kind.ELSEWHERE, endpoint)
+        whole = endpoint.canonical
+        local, plus, tag = whole.local.partition("+")
+        base = Endpoint(local, whole.domain) if plus and local else whole
+        rest = Endpoint(CATCH_ALL, whole.domain)
+        names = [str(whole), str(base), str(rest)]
+        found, known = self._set_up(names)
+        if names[0] in found:
+            return found[names[0]]
+        if names[0] in known:
+            return Destination(Kind.GROUP, whole)
+        if names[1] in known:
+            return Destination(Kind.GROUP, base, tag) if tag in REQUESTS else None
+        if self._accounts.find(whole) is not None:
+            return Destination(Kind.MAILBOX, whole)
+        if base != whole:
+            if names[1] in found:
+                return found[names[1]]
+            if self._accounts.find(base) is not None:
+                return Destination(Kind.MAILBOX, base)
+        return found.get(names[2])
+
+    def _set_up(self, names: list[str]) -> tuple[Mapping[str, Alias], frozenset[str]]:
+        """The aliases and the groups among these addresses."""
+        with self._database.reading() as connection:
+            found = connection.execute(select(aliases).where(aliases.c.address.in_(names))).all()
+            known = connection.execute(
+                select(groups.c.address).where(groups.c.address.in_(names))
+            ).scalars()
+            return {row.address: _alias(row) for row in found}, frozenset(known)
+
+
+def _alias(row: Any) -> Alias:
+    return Alias(Endpoint.parse(row.address), Endpoint.parse(row.target), row.may_send)

@@ -1,0 +1,125 @@
+"""What was sent: handing in, delivery status, withdrawing."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from webob import Response
+
+from xhmtp_wsgi.errors import Gone, Malformed, NotFound, Unprocessable
+from xhmtp_wsgi.protocol.access_code import new_identifier
+from xhmtp_wsgi.protocol.composing import NewMessage, compose
+from xhmtp_wsgi.protocol.header_block import scan
+from xhmtp_wsgi.protocol.header_values import display
+from xhmtp_wsgi.responses import json_response, response
+from xhmtp_wsgi.rest import schemas
+from xhmtp_wsgi.rest.operation import Call, Operation
+from xhmtp_wsgi.sender import outbox
+from xhmtp_wsgi.sender.fetch import described
+from xhmtp_wsgi.sender.injection import submit
+from xhmtp_wsgi.sender.outbox import StoredMessage
+
+
+def _sent(call: Call) -> Response:
+    limit = call.query["limit"]
+    found = outbox.sent(call.agent.database, call.owner, limit=limit, skip=call.query["skip"])
+    items = {"items": [_described(call, one) for one in found]}
+    more = {"skip": call.query["skip"] + limit} if len(found) == limit else {}
+    return json_response(200, {**items, **more})
+
+
+def _send(call: Call) -> Response:
+    body: dict[str, Any] = call.body
+    now = datetime.fromtimestamp(call.agent.clock(), UTC)
+    new = NewMessage(
+        sender=str(call.owner),
+        to=tuple(body.get("to", ())),
+        cc=tuple(body.get("cc", ())),
+        bcc=tuple(body.get("bcc", ())),
+        subject=body.get("subject", ""),
+        text=body.get("text", ""),
+        in_reply_to=body.get("in-reply-to", ""),
+        references=body.get("references", ""),
+    )
+    message_id = body.get("message-id") or f"<{new_identifier()}@{call.owner.domain}>"
+    try:
+        octets = compose(new, date=now, message_id=message_id)
+        submission = submit(call.agent, [octets], str(call.owner), None)
+    except Malformed as error:
+        raise Unprocessable(str(error)) from None
+    location = f"{call.request.path}/{submission.identifier}"
+    code = 201 if submission.is_new else 200
+    return json_response(code, _described(call, submission.message), {"Location": location})
+
+
+def _one(call: Call) -> Response:
+    return json_response(200, _described(call, _own(call)))
+
+
+def _withdraw(call: Call) -> Response:
+    outbox.withdraw(call.agent.database, _own(call).identifier, call.agent.clock())
+    return _one(call)
+
+
+def _content(call: Call) -> Response:
+    message = _own(call)
+    if message.withdrawn_at is not None or message.expires_at <= call.agent.clock():
+        raise Gone("it is withdrawn, or kept no more")
+    answer = response(
+        200,
+        b"",
+        "message/rfc822",
+        {"Content-Disposition": f'attachment; filename="{message.identifier}.eml"'},
+    )
+    answer.app_iter = outbox.octets(call.agent.database, message.identifier, 0, message.size)
+    answer.content_length = message.size
+    return answer
+
+
+def _own(call: Call) -> StoredMessage:
+    found = outbox.several(call.agent.database, call.owner, [call.path["id"]])
+    if not found:
+        raise NotFound("there is no such message")
+    return found[0]
+
+
+def _described(call: Call, message: StoredMessage) -> dict[str, object]:
+    stored = outbox.several(call.agent.database, call.owner, [message.identifier])[0]
+    told = described(call.agent, stored)
+    return {**told, "subject": subject_of(stored), "thread": stored.thread}
+
+
+def subject_of(message: StoredMessage) -> str | None:
+    """The subject of a message that was sent, decoded; None where it has none."""
+    block = message.header.removesuffix(b"\r\n")
+    for field in scan(block, len(block)):
+        if field.name.lower() == "subject":
+            return display(field.value)
+    return None
+
+
+_SENT = schemas.reference("Sent")
+_SKIP = {"type": "integer", "minimum": 0, "maximum": 1_000_000, "default": 0}
+
+OPERATIONS = (
+    Operation(
+        "sent", "GET", "sent", "What was sent, newest first, with its delivery status", _sent,
+        {200: schemas.of_many("Sent", skip=_SKIP)},
+        query={"limit": schemas.LIMIT, "skip": _SKIP},
+    ),
+    Operation(
+        "send", "POST", "sent",
+        "Send a message; the same message-id again changes nothing, and answers 200", _send,
+        {201: _SENT, 200: _SENT}, body=schemas.reference("NewMessage"),
+    ),
+    Operation(
+        "status", "GET", "sent/{id}", "One message, recipient by recipient", _one, {200: _SENT},
+    ),
+    Operation(
+        "withdraw", "DELETE", "sent/{id}", "Take it back; whoever asks learns that", _withdraw,
+        {200: _SENT},
+    ),
+    Operation(
+        "sent-content", "GET", "sent/{id}/content", "Its octets", _content,
+        {200: {"type": "string", "format": "binary"}},
+    ),
+)  # fmt: skip
