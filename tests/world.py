@@ -205,6 +205,10 @@ def make_world(directory: Path, database_url: str) -> Iterator[World]:
     made = World(XHMTP(site, a.settings, agent=a), XHMTP(site, b.settings, agent=b), resolver,
                  network, clock)  # fmt: skip
     network.hosts = {"server.a.example": made.a, "server.b.example": made.b}
+    for one in (a, b):
+        # The first request waits for the DNS only so long, and a busy machine may take longer.
+        one.prefixes.match("/")
+        one.prefixes._first_answer.wait(30.0)
     try:
         yield made
     finally:

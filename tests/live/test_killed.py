@@ -31,7 +31,7 @@ DOMAINS = tuple(f"b{number}.example" for number in range(1, 6))
 READERS = [f"{name}@{domain}" for domain in DOMAINS for name in ("ann", "bob")]
 # Short, so that what a killed notifier held is soon free again.
 SETTINGS = "lease = 2\ntry_deadline = 1\nretry_first = 0.5\nretry_longest = 1\n"
-KILLS = 50
+KILLS = int(os.environ.get("XHMTP_KILLS", "25"))
 # Preloaded, so that a worker that was killed is soon there again.
 GUNICORN = ("--workers", "2", "--threads", "4", "--preload")
 
@@ -81,7 +81,7 @@ def _ends(directory: Path, dns: NameServer, settings: str) -> Iterator[Ends]:
 @pytest.mark.parametrize("ends", ["concurrency = 1"], indirect=True, ids=["slowly"])
 def test_a_notifier_killed_again_and_again_tells_everybody_once(ends: Ends):
     chance = random.Random()
-    identifiers = fill(ends.sending, READERS, 200)
+    identifiers = fill(ends.sending, READERS, 4 * KILLS)
     at_work = 0
     for _ in range(KILLS):
         notifier = ends.a.fork("xhmtp-notify", "--loop", "0.1")
@@ -98,7 +98,7 @@ def test_a_notifier_killed_again_and_again_tells_everybody_once(ends: Ends):
     assert waiting(ends.sending), "there was work to the last"
     assert at_work >= KILLS / 2
     until(ends.delivered, "everybody is told", 120)
-    assert states(ends.sending) == {"notified": 2000}
+    assert states(ends.sending) == {"notified": 4 * KILLS * len(READERS)}
     for reader in READERS:
         assert Counter(told(ends.receiving, reader)) == Counter(identifiers)
 

@@ -12,7 +12,7 @@ from xhmtp_wsgi.protocol.endpoint import Endpoint
 
 pytestmark = [pytest.mark.live]
 
-EXAMPLES = os.environ.get("XHMTP_EXAMPLES", "8")  # of each operation; ask for more by hand
+EXAMPLES = os.environ.get("XHMTP_EXAMPLES", "4")  # of each operation; ask for more by hand
 
 
 def test_everything_is_answered_as_it_is_described(quick_path: Path):

@@ -1,4 +1,7 @@
-"""A message to 10,000 recipients on one domain: stored once, all told, one report of refusals."""
+"""A message to thousands of recipients on one domain: stored once, all told, one report.
+
+XHMTP_RECIPIENTS=10000 asks for as many as docs/delivery.md has the figures of.
+"""
 
 import http.client
 import os
@@ -18,10 +21,11 @@ from xhmtp_wsgi.sender.tables import messages, pieces
 
 pytestmark = [pytest.mark.live]
 
-ALL, REFUSED = 10_000, 500
+ALL = int(os.environ.get("XHMTP_RECIPIENTS", "3000"))
+REFUSED = ALL // 20
 
 
-def test_a_message_to_ten_thousand(quick_path: Path, record_property):
+def test_a_message_to_thousands(quick_path: Path, record_property):
     with name_server() as dns:
         a = sender(quick_path, dns.port)
         b = AgentServer(

@@ -119,7 +119,7 @@ def _has_xhmtp(agent: Agent, recipient: str) -> bool:
         endpoint = Endpoint.parse(_address(recipient))
         if agent.accounts.acts_for(endpoint.domain):
             # A name of our own domain that is no user's may be one of its mail server's.
-            return agent.accounts.find(endpoint) is not None
+            return agent.addressing.resolve(endpoint) is not None
         return bool(agent.discovery.agents(endpoint.domain))
     except (MalformedAddress, NoService, BadDomain):
         return False

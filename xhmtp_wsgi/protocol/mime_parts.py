@@ -73,11 +73,11 @@ def leaves(entity: Entity, depth: int = 0) -> Iterator[Entity | TooDeep]:
     elif depth >= DEEPEST:
         yield TooDeep()
     else:
-        for octets in _split(entity.body, boundary):
+        for octets in split(entity.body, boundary):
             yield from leaves(entity_of(octets), depth + 1)
 
 
-def _split(body: bytes, boundary: str) -> Iterator[bytes]:
+def split(body: bytes, boundary: str) -> Iterator[bytes]:
     """What stands between the lines of a boundary (RFC 2046, section 5.1.1)."""
     quoted = re.escape(boundary.encode("utf-8", "surrogateescape"))
     start: int | None = None

@@ -100,7 +100,7 @@ def _walk(entity: Entity, depth: int, prefer_html: bool) -> Iterator[tuple[Entit
     elif depth >= DEEPEST:
         yield TooDeep(), False
     else:
-        children = map(_part, mime_parts._split(entity.body, boundary))
+        children = map(_part, mime_parts.split(entity.body, boundary))
         if entity.fields.get_content_type() == "multipart/alternative":
             yield from _alternatives(list(islice(children, MOST_PARTS)), depth, prefer_html)
         else:
