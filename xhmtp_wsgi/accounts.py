@@ -1,9 +1,7 @@
 """The endpoints that this agent acts for, with their passwords and feed tokens.
 
-Passwords are hashed by argon2id. As that is slow on purpose, and a program that injects asks for it
-with each message, a password that was right is remembered for a few minutes, in this process only
-and only as a keyed hash. Tokens are random and long, so that a fast hash does for them; a token can
-read its owner's feed and do nothing else (docs/protocol.md, section 9).
+Passwords are hashed slowly (passwords.py). Tokens are random and long, so that a fast hash does for
+them; a token can read its owner's feed and do nothing else (docs/protocol.md, section 9).
 
 A site's own users are asked beside them (site_users.py): one whom the site knows has an account
 without a password of ours from the first time that somebody asks for him.
@@ -11,16 +9,11 @@ without a password of ours from the first time that somebody asks for him.
 Security: an unknown address costs as much as a wrong password, and gets the same answer.
 """
 
-import hashlib
 import hmac
-import secrets
-import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import (
     Column,
     Double,
@@ -39,12 +32,12 @@ from sqlalchemy.exc import IntegrityError
 from xhmtp_wsgi.database import Database
 from xhmtp_wsgi.errors import (
     Duplicate,
-    Malformed,
     MalformedAddress,
     Misdirected,
     NotAuthenticated,
     NotFound,
 )
+from xhmtp_wsgi.passwords import MAX_PASSWORD, Passwords
 from xhmtp_wsgi.protocol.access_code import hash_code, new_code
 from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.schema import metadata
@@ -68,9 +61,6 @@ tokens = Table(
     Column("created_at", Double, nullable=False),
 )
 
-REMEMBERED_FOR = 300.0  # seconds for which a right password need not be hashed again
-REMEMBERED_MOST = 1000
-MAX_PASSWORD = 1024  # characters
 WRONG = "the user name or the password is not right"
 
 
@@ -113,7 +103,7 @@ class Accounts:
         self._database = database
         self._domains = frozenset(domains)
         self._clock = clock
-        self._passwords = _Passwords(monotonic)
+        self._passwords = Passwords(monotonic)
 
     def acts_for(self, domain: str) -> bool:
         """Is that one of this agent's domains?"""
@@ -312,60 +302,3 @@ class Accounts:
             )
         if not found.rowcount:
             raise NotFound(f"{endpoint} has no token {identifier}")
-
-
-class _Passwords:
-    """Hashes and verifies passwords, and remembers those that were right."""
-
-    def __init__(self, monotonic: Callable[[], float]) -> None:
-        # OWASP's second smallest memory for argon2id: many site owners run on a small machine.
-        self._hasher = PasswordHasher(time_cost=4, memory_cost=9 * 1024, parallelism=1)
-        self._monotonic = monotonic
-        self._key = secrets.token_bytes(32)
-        self._remembered: dict[bytes, float] = {}
-        self._lock = threading.Lock()
-        self._turns = threading.Semaphore(2)  # so that a flood of log-ins takes bounded memory
-        self._nobody: str | None = None
-
-    def hash(self, password: str) -> str:
-        if not 0 < len(password) <= MAX_PASSWORD:
-            raise Malformed(f"a password has 1 to {MAX_PASSWORD} characters")
-        return self._hasher.hash(_octets(password))
-
-    def verify(self, hashed: str | None, password: str) -> bool:
-        if len(password) > MAX_PASSWORD:
-            return False
-        fingerprint = hashlib.blake2b(
-            (hashed or "").encode() + b"\0" + _octets(password), key=self._key, digest_size=32
-        ).digest()
-        now = self._monotonic()
-        with self._lock:
-            if hashed and self._remembered.get(fingerprint, 0.0) > now:
-                return True
-        with self._turns:
-            right = self._hashes_to(hashed, password)
-        if right:
-            self._remember(fingerprint, now + REMEMBERED_FOR)
-        return right
-
-    def _hashes_to(self, hashed: str | None, password: str) -> bool:
-        try:
-            self._hasher.verify(hashed or self._hash_of_nobody(), _octets(password))
-        except (VerificationError, InvalidHashError):
-            return False
-        return hashed is not None
-
-    def _hash_of_nobody(self) -> str:
-        if self._nobody is None:
-            self._nobody = self._hasher.hash(secrets.token_bytes(16))
-        return self._nobody
-
-    def _remember(self, fingerprint: bytes, until: float) -> None:
-        with self._lock:
-            if len(self._remembered) >= REMEMBERED_MOST:
-                self._remembered.clear()
-            self._remembered[fingerprint] = until
-
-
-def _octets(password: str) -> bytes:
-    return password.encode("utf-8", "surrogatepass")

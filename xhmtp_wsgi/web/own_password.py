@@ -6,9 +6,10 @@ Security: who is logged in must know the old one as well, and every other sessio
 from sqlalchemy import select
 from webob import Response
 
-from xhmtp_wsgi.accounts import MAX_PASSWORD, accounts
+from xhmtp_wsgi.accounts import accounts
 from xhmtp_wsgi.errors import Forbidden, NotAuthenticated
 from xhmtp_wsgi.login_guard import guarded
+from xhmtp_wsgi.passwords import MAX_PASSWORD
 from xhmtp_wsgi.web import login
 from xhmtp_wsgi.web.visit import Means, Visit
 
