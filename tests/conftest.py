@@ -17,7 +17,13 @@ from tests.live.servers import free_port, until
 from tests.world import World, make_world
 
 # What takes how long is another matter than what is right, and a machine may be busy.
-settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# XHMTP_EXAMPLES asks for more examples of each property than fit into some minutes.
+settings.register_profile(
+    "suite",
+    deadline=None,
+    max_examples=int(os.environ.get("XHMTP_EXAMPLES", "40")),
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("suite")
 
 MEMORY = Path("/dev/shm")

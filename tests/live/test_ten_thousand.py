@@ -21,7 +21,7 @@ from xhmtp_wsgi.sender.tables import messages, pieces
 
 pytestmark = [pytest.mark.live]
 
-ALL = int(os.environ.get("XHMTP_RECIPIENTS", "2000"))
+ALL = int(os.environ.get("XHMTP_RECIPIENTS", "1000"))
 REFUSED = ALL // 20
 
 
