@@ -55,9 +55,6 @@ def fill(agent: Agent, owner: Endpoint, count: int) -> None:
         with agent.database.transaction() as connection:
             connection.execute(insert(notices), rows)
             _index(agent, connection, owner, rows)
-    with agent.database.engine().connect() as connection:
-        connection.execute(text("ANALYZE"))
-        connection.commit()
 
 
 def _subject(number: int, each: int) -> str:
@@ -168,6 +165,8 @@ def _measure(application: XHMTP, owners: dict[int, Endpoint], large: int, rounds
         "search": ("/xhmtp/{}/api/search?q=kangaroo", "application/json"),
         "search page": ("/xhmtp/{}/search?q=kangaroo", "text/html"),
         "JSON list": ("/xhmtp/{}/api/messages", "application/json"),
+        "only unread": ("/xhmtp/{}/api/messages?unseen=true", "application/json"),
+        "far back": ("/xhmtp/{}/api/messages?before=500", "application/json"),
     }
     missed = []
     print(f"{'':12} {'1,000':>10} {large:>10,}  ratio")
