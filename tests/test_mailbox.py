@@ -12,11 +12,14 @@ from xhmtp_wsgi.database import Database
 from xhmtp_wsgi.errors import Malformed, NotFound
 from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.recipient import inbox, kept_copies, mailbox
-from xhmtp_wsgi.recipient.inbox import Notice
+from xhmtp_wsgi.recipient import indexing as received
+from xhmtp_wsgi.recipient.inbox import Notice, notices
 from xhmtp_wsgi.recipient.mailbox import ARCHIVE, INBOX, TRASH, Wanted
 from xhmtp_wsgi.recipient.verdict import Check
 from xhmtp_wsgi.sender import drafts, outbox
+from xhmtp_wsgi.sender import indexing as sent
 from xhmtp_wsgi.sender.drafts import DraftFields
+from xhmtp_wsgi.sender.tables import messages
 
 CHERYL = Endpoint.parse("cheryl@b.example")
 
@@ -241,3 +244,31 @@ def test_a_draft_is_kept_changed_and_thrown_away(world: World):
             drafts.delete(opened, other, identifier)
     drafts.delete(opened, ALICE, identifier)
     assert drafts.listed(opened, ALICE) == []
+
+
+# What was there before there were words and conversations
+
+
+def test_old_messages_are_found_and_in_conversations_after_an_upgrade(world: World):
+    send(world, "a kangaroo", "Message-ID: <1@a.example>")
+    send(world, "Re: a kangaroo", "Message-ID: <2@a.example>", "References: <1@a.example>")
+    for agent in (world.a.agent, world.b.agent):
+        with agent.database.transaction() as connection:
+            connection.execute(notices.update().values(thread=None, message_id=None))
+            connection.execute(messages.update().values(thread=None))
+            for owner in (ALICE, BOB):
+                search.forget(connection, owner)
+    assert found(world, "kangaroo") == []
+    assert received.index_missing(database(world)) == 2
+    assert sent.index_missing(world.a.agent.database) == 2
+    assert sorted(found(world, "kangaroo")) == ["Re: a kangaroo", "a kangaroo"]
+    thread = all_of(world)[0].thread or ""
+    assert subjects(mailbox.conversation(database(world), BOB, thread, 9)) == [
+        "a kangaroo", "Re: a kangaroo",
+    ]  # fmt: skip
+    assert len(outbox.conversation(world.a.agent.database, ALICE, thread, 9)) == 2
+    hits = search.find(world.a.agent.database, ALICE, "kangaroo", limit=9)
+    assert {hit.kind for hit in hits} == {"sent"}
+    assert len(hits) == 2
+    assert received.index_missing(database(world)) == 0
+    assert sent.index_missing(world.a.agent.database) == 0

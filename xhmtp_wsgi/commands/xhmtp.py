@@ -32,6 +32,8 @@ from xhmtp_wsgi.commands.wording import date
 from xhmtp_wsgi.errors import SettingsError, XHMTPError
 from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.recipient import inbox
+from xhmtp_wsgi.recipient import indexing as received
+from xhmtp_wsgi.sender import indexing as sent
 
 
 class OneLineErrors(click.Group):
@@ -199,7 +201,10 @@ def database_group() -> None:
 @click.pass_context
 def database_upgrade(context: click.Context) -> None:
     """Bring the tables up to date."""
-    _agent(context).database.upgrade()
+    database = _agent(context).database
+    database.upgrade()
+    received.index_missing(database)
+    sent.index_missing(database)
     click.echo("the tables are up to date")
 
 

@@ -48,7 +48,9 @@ def _send(call: Call) -> Response:
         raise Unprocessable(str(error)) from None
     location = f"{call.request.path}/{submission.identifier}"
     code = 201 if submission.is_new else 200
-    return json_response(code, _described(call, submission.message), {"Location": location})
+    # As it is stored: with the header that injection has completed.
+    stored = outbox.several(call.agent.database, call.owner, [submission.identifier])[0]
+    return json_response(code, _described(call, stored), {"Location": location})
 
 
 def _one(call: Call) -> Response:
@@ -83,9 +85,8 @@ def _own(call: Call) -> StoredMessage:
 
 
 def _described(call: Call, message: StoredMessage) -> dict[str, object]:
-    stored = outbox.several(call.agent.database, call.owner, [message.identifier])[0]
-    told = described(call.agent, stored)
-    return {**told, "subject": subject_of(stored), "thread": stored.thread}
+    told = described(call.agent, message)
+    return {**told, "subject": subject_of(message), "thread": message.thread}
 
 
 def subject_of(message: StoredMessage) -> str | None:

@@ -139,7 +139,7 @@ def add(
         )
     )
     if not is_report:
-        search.put(connection, message.sender, SEARCH_KIND, message.identifier, _words(fields))
+        search.put(connection, message.sender, SEARCH_KIND, message.identifier, searchable(fields))
     for number, octets in enumerate(spooled.in_pieces(PIECE)):
         connection.execute(
             insert(pieces).values(message=message.identifier, number=number, octets=octets)
@@ -162,7 +162,8 @@ def add(
     )
 
 
-def _words(fields: Mapping[str, str]) -> str:
+def searchable(fields: Mapping[str, str]) -> str:
+    """The words of a header by which a message is found. ``fields``: by name in lower case."""
     return " ".join(display(fields[name]) for name in SEARCHED if fields.get(name))
 
 
