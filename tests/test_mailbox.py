@@ -199,6 +199,9 @@ def test_the_index_has_no_language_that_a_query_could_speak(world: World, query:
 def test_nobody_finds_what_is_anothers(world: World):
     send(world, "secret")
     assert found(world, "secret", CHERYL) == []
+    # The index itself: what a mailbox would hide would still be counted, and tell of the word.
+    assert search.find(database(world), CHERYL, "secret", limit=9) == []
+    assert {hit.kind for hit in search.find(database(world), BOB, "secret", limit=9)} == {"notice"}
     from xhmtp_wsgi.search import _token
 
     assert found(world, _token(str(BOB)), CHERYL) == []

@@ -5,6 +5,8 @@ mapping, or ready Settings; ``XHMTP_NAME`` in the environment overrides the sett
 of the file. A wrong setting raises ``SettingsError``, which names it and how to mend it.
 
 A relative path of an SQLite database is relative to the settings' file.
+
+Long, as it is one table: a row for each setting.
 """
 
 import os

@@ -6,6 +6,8 @@ that a page of a million costs what a page of fifty costs, and nothing is skippe
 quarantine has a number below zero: it takes no place in the feed before it is released.
 
 Security: a notice holds the message URL with bob's access code, which only bob's feed may show.
+
+Long, as all that gives out positions under the lock of a mailbox's row stands here together.
 """
 
 import hashlib

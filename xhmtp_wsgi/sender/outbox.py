@@ -2,6 +2,8 @@
 
 Written by injection; read by fetch and by whoever asks for the delivery status. The notifier works
 on the same rows through queue.py.
+
+Long, as every statement on a message stands here, but for those of the queue and of moves.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
