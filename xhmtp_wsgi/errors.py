@@ -4,17 +4,22 @@
     ├── Permanent                  the same again will fail again
     │   ├── Malformed              what was handed in is not well-formed
     │   │   ├── MalformedAddress
+    │   │   ├── MalformedKey       a key to seal to, or the secret one that opens
     │   │   ├── MalformedMessage
     │   │   ├── MalformedMessageURL
     │   │   ├── MalformedNotification
     │   │   ├── MalformedPrefix
     │   │   ├── MalformedRequest   the HTTP around it
+    │   │   ├── MalformedSeal      no age file, or one whose header is broken
     │   │   └── MalformedSignature
     │   ├── TooLarge               over a limit, which it names
     │   ├── LengthRequired         a body whose end cannot be known
     │   ├── UnsupportedType        not a media type that this resource takes
     │   ├── NotAuthenticated       no credentials, or not the right ones
     │   ├── SignatureInvalid       a signature that does not verify
+    │   ├── NotSealedToThese       a sealed message that none of these keys opens
+    │   ├── SealBroken             a sealed message that was changed or cut
+    │   ├── MixedKeys              post-quantum and other keys for one sealed file
     │   ├── Forbidden              refused by policy or by a check
     │   ├── NotFound               no such resource, or no such recipient
     │   ├── MethodNotAllowed
@@ -80,6 +85,14 @@ class MalformedPrefix(Malformed):
     """Not a path prefix."""
 
 
+class MalformedKey(Malformed):
+    """Not a key to seal to, nor the secret one that opens."""
+
+
+class MalformedSeal(Malformed):
+    """Not an age file, or one whose header or armour is broken."""
+
+
 class MalformedRequest(Malformed):
     """The HTTP request around it is not well-formed."""
 
@@ -110,6 +123,18 @@ class NotAuthenticated(Permanent):
 
 class SignatureInvalid(Permanent):
     """A signature does not verify; the text says why. A clock or the DNS may be at fault."""
+
+
+class NotSealedToThese(Permanent):
+    """A sealed message that none of these keys opens."""
+
+
+class SealBroken(Permanent):
+    """A sealed message that was changed, or cut; the text says where."""
+
+
+class MixedKeys(Permanent):
+    """One sealed file cannot be for post-quantum keys and for others: the weaker would decide."""
 
 
 class Forbidden(Permanent):
