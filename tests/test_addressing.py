@@ -159,8 +159,7 @@ def test_a_circle_ends_nowhere_and_is_refused_when_it_is_made(sqlite_world: Worl
             alias(world, address, target)
 
 
-def test_what_cannot_be_an_alias(sqlite_world: World):
-    world = sqlite_world
+def test_what_cannot_be_an_alias(world: World):
     addressing = world.b.agent.addressing
     alias(world, "info@b.example", "bob@b.example")
     add_group(world.b.agent.database, endpoint("team@b.example"), world.clock())
@@ -373,6 +372,13 @@ def test_no_user_of_the_site_gets_a_groups_or_an_aliases_messages_by_his_name(
         agent.accounts.add(team, "password")
     assert agent.accounts.logged_in({"REMOTE_USER": "eve"}) is not None
     agent.database.close()
+
+
+def test_a_group_is_made_once(world: World):
+    team = endpoint("team@b.example")
+    add_group(world.b.agent.database, team, 0.0)
+    with pytest.raises(Duplicate):
+        add_group(world.b.agent.database, team, 0.0)
 
 
 def test_a_groups_feed_is_nobodys(sqlite_world: World):

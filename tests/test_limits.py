@@ -5,13 +5,14 @@ import threading
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from tests.test_filters import TYPE, told
 from tests.test_signature import form, post
 from tests.world import BOB, MESSAGE, ZONE, World, basic, call
 from xhmtp_wsgi.agent import make_agent
 from xhmtp_wsgi.errors import TooMany
-from xhmtp_wsgi.rate_limits import Rate, RateLimits
+from xhmtp_wsgi.rate_limits import FORGOTTEN_AFTER, Rate, RateLimits, buckets
 from xhmtp_wsgi.recipient import inbox
 
 ROOT = Path(__file__).parents[1]
@@ -52,6 +53,17 @@ def test_a_bucket_holds_over_processes(world: World):
             continue
         again += 1
     assert 19 <= again <= 21
+
+
+def test_buckets_of_long_ago_are_swept_out(world: World):
+    limits = RateLimits(world.b.agent.database, world.clock, world.clock)
+    rate = Rate(1.0, 100)
+    for name in ("one", "two"):
+        limits.take(name, rate, "things")
+    world.clock.now += FORGOTTEN_AFTER + 1
+    limits.take("three", rate, "things")
+    with world.b.agent.database.reading() as connection:
+        assert set(connection.execute(select(buckets.c.name)).scalars()) == {"three"}
 
 
 def test_a_bucket_holds_over_threads(world: World):

@@ -142,8 +142,10 @@ class Addressing:
                     created_at=now,
                 )
                 .on_conflict_do_nothing()
-            )
-            if not found.rowcount:
+                # Not rowcount: PostgreSQL's driver counts none for this.
+                .returning(aliases.c.address)
+            ).first()
+            if found is None:
                 raise Duplicate(f"{made.address} is an alias already")
         return made
 

@@ -123,8 +123,10 @@ def add(
                 created_at=now,
             )
             .on_conflict_do_nothing()
-        )
-    if not found.rowcount:
+            # Not rowcount: PostgreSQL's driver counts none for this.
+            .returning(groups.c.address)
+        ).first()
+    if found is None:
         raise Duplicate(f"{made.endpoint} is a group already")
     return made
 

@@ -112,7 +112,9 @@ class RateLimits:
                 insert_or(connection, buckets)
                 .values(name=name, tokens=rate.burst, filled_at=now)
                 .on_conflict_do_nothing()
-            )
+                # Not rowcount: PostgreSQL's driver counts none for this.
+                .returning(buckets.c.name)
+            ).first()
             row = connection.execute(
                 select(buckets.c.tokens, buckets.c.filled_at)
                 .where(buckets.c.name == name)
@@ -125,7 +127,7 @@ class RateLimits:
                 .where(buckets.c.name == name)
                 .values(tokens=tokens - granted, filled_at=now)
             )
-            if made.rowcount > 0:
+            if made is not None:
                 # Who comes for the first time pays for sweeping out some that came long ago.
                 old = (
                     select(buckets.c.name)
