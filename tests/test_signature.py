@@ -320,7 +320,11 @@ def test_keys_change_twice_under_load_and_no_notification_is_refused(sqlite_worl
     real = world.network.post
 
     def noting(
-        target: AgentTarget, path: str, body: bytes, headers: Mapping[str, str], **options: Any
+        target: AgentTarget,
+        path: str,
+        body: bytes | memoryview,
+        headers: Mapping[str, str],
+        **options: Any,
     ) -> HTTPAnswer:
         used.add(str(key_of({name.lower(): value for name, value in headers.items()})))
         return real(target, path, body, headers, **options)

@@ -77,13 +77,14 @@ class LoopbackNetwork:
             raise host
         path, _colon, query = path.partition("?")
         answer = Request.blank(f"{path}?{query}", headers=dict(headers)).get_response(host)
-        return HTTPAnswer(answer.status_int, {}, answer.body)
+        lowered = {name.lower(): value for name, value in answer.headers.items()}
+        return HTTPAnswer(answer.status_int, lowered, answer.body)
 
     def post(
         self,
         target: AgentTarget,
         path: str,
-        body: bytes,
+        body: bytes | memoryview,
         headers: Mapping[str, str],
         *,
         source_host: str | None = None,
@@ -95,7 +96,7 @@ class LoopbackNetwork:
             raise host
         if isinstance(host, HTTPAnswer):
             return host
-        request = Request.blank(path, method="POST", body=body, headers=dict(headers))
+        request = Request.blank(path, method="POST", body=bytes(body), headers=dict(headers))
         request.environ["REMOTE_ADDR"] = self.addresses.get(source_host or "", "192.0.2.99")
         answer = request.get_response(host)
         lowered = {name.lower(): value for name, value in answer.headers.items()}

@@ -26,7 +26,7 @@ class InboxRoute:
 
 @dataclass(frozen=True, slots=True)
 class KeysRoute:
-    """``/alice@A/keys``: the keys that alice signs with."""
+    """``/alice@A/keys``: the keys that alice signs with, and that messages are sealed to."""
 
     endpoint: Endpoint
 

@@ -2,7 +2,7 @@
 
 from sqlalchemy import MetaData
 
-SCHEMA = "0007"
+SCHEMA = "0008"
 """The newest of migrations/versions."""
 
 metadata = MetaData(

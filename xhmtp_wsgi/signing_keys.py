@@ -24,13 +24,15 @@ from sqlalchemy import Column, Double, Table, Text, insert, select, update
 from xhmtp_wsgi.database import Database
 from xhmtp_wsgi.discovery import Discovery
 from xhmtp_wsgi.errors import Duplicate, NotFound, SettingsError, XHMTPError
+from xhmtp_wsgi.protocol.response_signature import KEYS_VALID_FOR
 from xhmtp_wsgi.protocol.signature import CLOCK_SKEW, VALID_FOR, KeyName, key_record
 from xhmtp_wsgi.schema import metadata
 
 logger = logging.getLogger(__name__)
 
 LOOKED_UP_EACH = 30.0  # seconds
-KEPT_AFTER = VALID_FOR + CLOCK_SKEW  # seconds that a retired key's record must stay
+KEPT_AFTER = max(VALID_FOR, KEYS_VALID_FOR) + CLOCK_SKEW
+"""Seconds that a retired key's record must stay."""
 
 keys = Table(
     "signing_key",

@@ -1,7 +1,9 @@
 """HTTP Message Signatures over a notification: RFC 9421, Ed25519 (docs/protocol.md, section 6).
 
 Signing and verifying are http-message-signatures'; what must be covered, by which kind of key, and
-for how long, is settled here. Only Ed25519 exists: there is nothing to downgrade to.
+for how long, is settled here. Only Ed25519 exists: there is nothing to downgrade to. A signature is
+made for one purpose, which its tag names, and passes for no other (response_signature.py has the
+other one).
 
 That library and cryptography are imported when first used: in a second sub-interpreter of mod_wsgi
 they cannot be, and all that is not signed must still work there.
@@ -18,10 +20,8 @@ from typing import Any
 from xhmtp_wsgi.errors import MalformedAddress, MalformedSignature, SignatureInvalid
 from xhmtp_wsgi.protocol.hostname import parse_hostname
 
-TAG = "xhmtp"
-COVERED = ("@method", "content-type", "content-digest")
-VALID_FOR = 300  # seconds that our signatures are good for
-LONGEST_VALIDITY = 600  # seconds between created and expires
+LABEL = "xhmtp"
+VALID_FOR = 300  # seconds that our signatures of notifications are good for
 CLOCK_SKEW = 300  # seconds by which two clocks may differ
 MAX_FIELD = 4096  # octets of Signature-Input and of Signature
 _SELECTOR = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -50,6 +50,26 @@ class KeyName:
         return f"{self.selector}._key._xhmtp.{self.domain}"
 
 
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """What signatures are made for, and what they must be like.
+
+    ``tag`` tells it; ``covered`` are the least components; ours are good for ``valid_for`` seconds,
+    and none is taken that says to be good for more than ``longest`` (``in_words``).
+    """
+
+    tag: str
+    covered: tuple[str, ...]
+    valid_for: int
+    longest: int
+    in_words: str
+
+
+NOTIFICATION = Purpose(
+    "xhmtp", ("@method", "content-type", "content-digest"), VALID_FOR, 600, "ten minutes"
+)
+
+
 @dataclass(slots=True)
 class _Request:
     """A request as http-message-signatures wants it."""
@@ -66,52 +86,10 @@ def sign_request(
 
     ``seed``: the 32 octets of an Ed25519 private key; ``now``: seconds since the epoch.
     """
-    from http_message_signatures import HTTPMessageSigner
-    from http_message_signatures.algorithms import ED25519
-
     request = _Request("POST", url, {"Content-Type": content_type})
-    signer = HTTPMessageSigner(signature_algorithm=ED25519, key_resolver=_key(seed=seed))
-    signer.sign(
-        request,
-        key_id=str(name),
-        created=datetime.fromtimestamp(int(now), UTC),
-        expires=datetime.fromtimestamp(int(now) + VALID_FOR, UTC),
-        label=TAG,
-        tag=TAG,
-        include_alg=True,
-        covered_component_ids=COVERED,
-        body=body,
-    )
+    sign_message(request, NOTIFICATION, body=body, seed=seed, name=name, now=now)
     del request.headers["Content-Type"]
     return request.headers
-
-
-def key_of(headers: Mapping[str, str]) -> KeyName | None:
-    """The key that a request says it is signed with; None where it bears no signature of ours.
-
-    ``headers``: by name in lower case. Raises MalformedSignature.
-    """
-    given = headers.get("signature-input")
-    if given is None or "signature" not in headers:
-        return None
-    if len(given) > MAX_FIELD or len(headers["signature"]) > MAX_FIELD:
-        raise MalformedSignature("the signature is too long")
-    import http_sf
-
-    try:
-        parsed: Any = http_sf.parse(given.encode("ascii"), tltype="dictionary")
-        ours = [params for _, params in parsed.values() if params.get("tag") == TAG]
-    except Exception as error:
-        # Whatever a parser raises for what strangers wrote, it is they who wrote it wrongly.
-        raise MalformedSignature("Signature-Input is not a dictionary") from error
-    if not ours:
-        return None
-    if len(ours) > 1:
-        raise MalformedSignature(f"there are several signatures with the tag {TAG}")
-    name = ours[0].get("keyid")
-    if not isinstance(name, str):
-        raise MalformedSignature("the signature names no keyid")
-    return KeyName.parse(name)
 
 
 def verify_request(
@@ -126,15 +104,84 @@ def verify_request(
 
     Raises SignatureInvalid, saying why: a wrong key, too little covered, another body, too old.
     """
+    request = _Request("POST", url, dict(headers))
+    verify_message(request, NOTIFICATION, body=body, public_key=public_key, now=now)
+
+
+def key_of(headers: Mapping[str, str], purpose: Purpose = NOTIFICATION) -> KeyName | None:
+    """The key that a message says it is signed with; None where it bears no signature of ours.
+
+    ``headers``: by name in lower case. Raises MalformedSignature.
+    """
+    given = headers.get("signature-input")
+    if given is None or "signature" not in headers:
+        return None
+    if len(given) > MAX_FIELD or len(headers["signature"]) > MAX_FIELD:
+        raise MalformedSignature("the signature is too long")
+    import http_sf
+
+    try:
+        parsed: Any = http_sf.parse(given.encode("ascii"), tltype="dictionary")
+        ours = [params for _, params in parsed.values() if params.get("tag") == purpose.tag]
+    except Exception as error:
+        # Whatever a parser raises for what strangers wrote, it is they who wrote it wrongly.
+        raise MalformedSignature("Signature-Input is not a dictionary") from error
+    if not ours:
+        return None
+    if len(ours) > 1:
+        raise MalformedSignature(f"there are several signatures with the tag {purpose.tag}")
+    name = ours[0].get("keyid")
+    if not isinstance(name, str):
+        raise MalformedSignature("the signature names no keyid")
+    return KeyName.parse(name)
+
+
+def sign_message(
+    message: Any, purpose: Purpose, *, body: bytes, seed: bytes, name: KeyName, now: float
+) -> None:
+    """Adds the fields that sign a request or a response to its ``headers``.
+
+    ``message``: as http-message-signatures wants it.
+    """
+    from http_message_signatures import HTTPMessageSigner
+    from http_message_signatures.algorithms import ED25519
+
+    signer = HTTPMessageSigner(signature_algorithm=ED25519, key_resolver=_key(seed=seed))
+    signer.sign(
+        message,
+        key_id=str(name),
+        created=datetime.fromtimestamp(int(now), UTC),
+        expires=datetime.fromtimestamp(int(now) + purpose.valid_for, UTC),
+        label=LABEL,
+        tag=purpose.tag,
+        include_alg=True,
+        covered_component_ids=purpose.covered,
+        body=body,
+    )
+
+
+def verify_message(
+    message: Any, purpose: Purpose, *, body: bytes, public_key: bytes, now: float
+) -> float:
+    """Verifies the one signature for that purpose; returns when it expires, by the epoch.
+
+    Raises SignatureInvalid, saying why.
+    """
     from http_message_signatures.algorithms import ED25519
     from http_message_signatures.exceptions import HTTPMessageSignaturesException
 
-    request = _Request("POST", url, dict(headers))
-    verifier = _verifier(now)(signature_algorithm=ED25519, key_resolver=_key(public=public_key))
+    verifier = _verifier(purpose, now)(
+        signature_algorithm=ED25519, key_resolver=_key(public=public_key)
+    )
     try:
-        verifier.verify(
-            request, max_age=None, expect_tag=TAG, require_components=COVERED, body=body
+        (verified,) = verifier.verify(
+            message,
+            max_age=None,
+            expect_tag=purpose.tag,
+            require_components=purpose.covered,
+            body=body,
         )
+        return float(verified.parameters["expires"])
     except HTTPMessageSignaturesException as error:
         cause = error.args[0] if error.args else ""
         reason = str(cause) if isinstance(cause, str) and cause else "it is not by this key"
@@ -211,7 +258,7 @@ def _key(*, seed: bytes = b"", public: bytes = b"") -> Any:
     return OneKey()
 
 
-def _verifier(now: float) -> Any:
+def _verifier(purpose: Purpose, now: float) -> Any:
     """The library's verifier, by our clock and with our limits of time."""
     from http_message_signatures import HTTPMessageVerifier, InvalidSignature
 
@@ -220,8 +267,8 @@ def _verifier(now: float) -> Any:
             created, expires = sig_input.params.get("created"), sig_input.params.get("expires")
             if type(created) is not int or type(expires) is not int:
                 raise InvalidSignature("it does not tell when it was made and when it expires")
-            if not 0 <= expires - created <= LONGEST_VALIDITY:
-                raise InvalidSignature("it is good for more than ten minutes")
+            if not 0 <= expires - created <= purpose.longest:
+                raise InvalidSignature(f"it is good for more than {purpose.in_words}")
             if created > now + CLOCK_SKEW:
                 raise InvalidSignature("it is from the future: one of our clocks is wrong")
             if expires < now - CLOCK_SKEW:

@@ -1,22 +1,15 @@
-"""The keys that our users sign with, published for whoever gets their messages.
+"""The keys that our users sign with: SSH keys, of which we know the public half alone.
 
-``GET /PREFIX/alice@A/keys``: a comment line for each key, so that ``age -R`` can read the same
-resource when it names keys to seal to; ``?form=allowed-signers`` as ``ssh-keygen -Y verify -f``
-reads it. An address without an account, and one without a key, get the same empty list.
+Published for whoever gets their messages (keys_resource.py).
 """
 
 from sqlalchemy import Column, Double, Table, Text, delete, insert, select
 from sqlalchemy.exc import IntegrityError
-from webob import Request, Response
 
-from xhmtp_wsgi.agent import Agent
 from xhmtp_wsgi.database import Database
-from xhmtp_wsgi.errors import Duplicate, Forbidden, Misdirected, NotFound
+from xhmtp_wsgi.errors import Duplicate, Forbidden, NotFound
 from xhmtp_wsgi.protocol.endpoint import Endpoint
-from xhmtp_wsgi.protocol.published_keys import allowed_signers, key_lines
 from xhmtp_wsgi.protocol.ssh_signature import PublicKey
-from xhmtp_wsgi.responses import response
-from xhmtp_wsgi.routes import KeysRoute
 from xhmtp_wsgi.schema import metadata
 
 MOST_KEYS = 10
@@ -28,18 +21,6 @@ author_keys = Table(
     Column("line", Text, primary_key=True),
     Column("added_at", Double, nullable=False),
 )
-
-
-def published_keys(agent: Agent, request: Request, route: KeysRoute) -> Response:
-    """``GET /PREFIX/alice@A/keys``."""
-    if not agent.accounts.acts_for(route.endpoint.domain):
-        raise Misdirected(f"this agent does not act for {route.endpoint.domain}")
-    keys = keys_of(agent.database, route.endpoint)
-    if request.GET.get("form") == "allowed-signers":
-        text = allowed_signers(route.endpoint, keys)
-    else:
-        text = key_lines(keys)
-    return response(200, text.encode("ascii"), "text/plain; charset=utf-8")
 
 
 def keys_of(database: Database, endpoint: Endpoint) -> list[PublicKey]:
@@ -81,3 +62,11 @@ def remove_key(database: Database, endpoint: Endpoint, fingerprint: str) -> None
                 )
             return
     raise NotFound(f"{endpoint} has no key {fingerprint[:100]}")
+
+
+def forget(database: Database, endpoint: Endpoint) -> None:
+    """Forgets the keys of somebody whose account is removed."""
+    with database.transaction() as connection:
+        connection.execute(
+            delete(author_keys).where(author_keys.c.address == str(endpoint.canonical))
+        )
