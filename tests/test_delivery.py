@@ -340,7 +340,7 @@ def test_after_five_internal_errors_an_entry_is_set_aside(
     poisoned = locations[0].rpartition("/")[2]
     real = queue.letter
 
-    def letter(database: Any, identifier: str) -> Any:
+    def letter(database: Any, identifier: str, representation: int = 0) -> Any:
         if identifier == poisoned:
             raise RuntimeError("poison")
         return real(database, identifier)
@@ -374,7 +374,7 @@ def test_what_is_set_aside_and_never_mended_expires(world: World, monkeypatch: p
     location = world.inject().headers["Location"]
     real = queue.letter
 
-    def letter(database: Any, identifier: str) -> Any:
+    def letter(database: Any, identifier: str, representation: int = 0) -> Any:
         if identifier in location:
             raise RuntimeError("poison")
         return real(database, identifier)

@@ -110,7 +110,7 @@ class Promise(RuleBasedStateMachine):
         self,
         target: AgentTarget,
         path: str,
-        body: bytes,
+        body: bytes | memoryview,
         headers: Mapping[str, str],
         *,
         source_host: str | None = None,

@@ -238,7 +238,7 @@ def test_a_fault_of_ours_stops_nobody_else(world: World, monkeypatch: pytest.Mon
     world.inject(MESSAGE.replace(b"hello", b"two"))
     real = queue.letter
 
-    def letter(database, identifier):
+    def letter(database, identifier, representation=0):
         if identifier in first:
             raise RuntimeError("poison")
         return real(database, identifier)

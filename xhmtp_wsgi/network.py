@@ -63,7 +63,7 @@ class _Request:
     target: AgentTarget
     path: str
     headers: Mapping[str, str]
-    body: bytes | Sequence[bytes] | None
+    body: bytes | memoryview | Sequence[bytes] | None
     most: int = MAX_ANSWER
 
 
@@ -105,7 +105,7 @@ class Network:
         self,
         target: AgentTarget,
         path: str,
-        body: bytes,
+        body: bytes | memoryview,
         headers: Mapping[str, str],
         *,
         source_host: str | None = None,
@@ -142,7 +142,7 @@ class Network:
         path: str,
         headers: Mapping[str, str],
         *,
-        body: bytes | Sequence[bytes] | None = None,
+        body: bytes | memoryview | Sequence[bytes] | None = None,
         source_host: str | None = None,
         within: float | None = None,
         most: int = MAX_ANSWER,
@@ -228,7 +228,7 @@ class Network:
                 answer = pool.urlopen(
                     request.method,
                     request.path,
-                    request.body,
+                    request.body,  # type: ignore[arg-type] # any buffer is taken, with its length
                     self._headers(request),
                     redirect=False,
                     retries=False,

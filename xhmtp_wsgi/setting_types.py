@@ -117,6 +117,13 @@ def unvouched(value: object) -> str:
     return str(value)
 
 
+def seal_policy(value: object) -> str:
+    """never, known or always."""
+    if value not in ("never", "known", "always"):
+        raise ValueError('is none of "never", "known", "always"')
+    return str(value)
+
+
 def database_url(value: object) -> str:
     """An SQLAlchemy URL; ``postgresql://`` is taken to mean psycopg 3."""
     try:

@@ -70,6 +70,18 @@ class DomainSettings:
         "does its agent fetch messages for its users, when they open them on their pages? "
         "Otherwise no web process opens a connection",
     )
+    seal: str = _setting(
+        "never",
+        types.seal_policy,
+        'are messages sealed to their recipients\' keys? "never"; "known": to whoever has keys, '
+        'others get them in the clear; "always": or they are not sent. Its users may choose more',
+    )
+    web_key_directory: bool = _setting(
+        False,
+        types.boolean,
+        "does its agent serve its users' OpenPGP keys at /.well-known/openpgpkey/, outside the "
+        "prefix? Otherwise that path is the site's, as all others are",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +175,11 @@ class Settings:
     notification_burst: int = _setting(
         12_000, types.count, "notifications that are taken of one address or domain at once"
     )
+    seal_within: float = _setting(
+        20.0,
+        types.seconds,
+        "seconds for which the keys of a message's recipients are looked for while it is handed in",
+    )
     keep_for: float = _setting(
         30 * 86400.0, types.seconds, "seconds for which a message is kept, if it does not say"
     )
@@ -239,16 +256,20 @@ class Settings:
         source: "Settings | Mapping[str, Any] | str | os.PathLike[str]",
         environ: Mapping[str, str] | None = None,
         directory: str | os.PathLike[str] = "",
+        *,
+        needs_domain: bool = True,
     ) -> "Settings":
         """Settings from a TOML file, a mapping of the same shape, or as they are.
 
         ``directory``: what the relative paths of a mapping are relative to; by default the current
-        one. Raises SettingsError, naming the setting, or the file that cannot be read.
+        one. ``needs_domain``: false for a person's own program, which acts for none. Raises
+        SettingsError, naming the setting, or the file that cannot be read.
         """
         if isinstance(source, Settings):
             return source
         if isinstance(source, Mapping):
-            return _from_mapping(source, Path(directory).absolute(), environ or {})
+            found = _from_mapping(source, Path(directory).absolute(), environ or {})
+            return found.with_domain() if needs_domain else found
         path = Path(source)
         try:
             table = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -258,7 +279,14 @@ class Settings:
             raise SettingsError(str(path), "is not UTF-8") from None
         except tomllib.TOMLDecodeError as error:
             raise SettingsError(str(path), f"is not TOML: {error}") from None
-        return _from_mapping(table, path.resolve().parent, environ or {})
+        found = _from_mapping(table, path.resolve().parent, environ or {})
+        return found.with_domain() if needs_domain else found
+
+    def with_domain(self) -> "Settings":
+        """The same. Raises SettingsError where they name no domain."""
+        if not self.domains:
+            raise SettingsError("domain", 'no domain; write a table such as [domain."a.example"]')
+        return self
 
 
 def find_file(environ: Mapping[str, str]) -> str:
@@ -288,8 +316,8 @@ def _from_mapping(
         if override is not None:
             given[row.name] = override
     values = _parse(Settings, given, "")
-    if not isinstance(domain_tables, Mapping) or not domain_tables:
-        raise SettingsError("domain", 'no domain; write a table such as [domain."a.example"]')
+    if not isinstance(domain_tables, Mapping):
+        raise SettingsError("domain", 'no table, such as [domain."a.example"]')
     domains = {}
     for name, domain_table in domain_tables.items():
         domain = _domain(str(name), domain_table)

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from xhmtp_wsgi.protocol.header_block import Field
-from xhmtp_wsgi.protocol.message import Preamble, utc_date
+from xhmtp_wsgi.protocol.message import Preamble
+from xhmtp_wsgi.protocol.writing_time import utc_date
 
 KEPT = frozenset(
     {

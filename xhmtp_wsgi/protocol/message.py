@@ -8,13 +8,18 @@ no CR at all is a Unix text file: its line ends are made CRLF, in the header and
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import format_datetime, parsedate_to_datetime
+from datetime import datetime
+from email.utils import format_datetime
 
 from xhmtp_wsgi.errors import MalformedMessage
 from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.protocol.header_block import Field, scan
 from xhmtp_wsgi.protocol.header_values import addresses
+from xhmtp_wsgi.protocol.sealed_message import (
+    is_sealed_type,
+    outer_fields,
+    require_untouched_body,
+)
 
 MAX_MESSAGE_ID = 250  # octets
 _MESSAGE_ID = re.compile(r"<[!-;=?-~]+>")
@@ -26,7 +31,8 @@ class Preamble:
     """All that comes before the body, and what it says.
 
     ``header``: as stored, with the blank line; ``sender``: the one address in From, if there is
-    From; ``recipients``: those of To, Cc and Bcc, each once.
+    From; ``recipients``: those of To, Cc and Bcc, each once; ``visible``: those whom the others
+    may see; ``is_sealed``: its author has sealed it, and ``header`` is the outer one.
     """
 
     fields: tuple[Field, ...]
@@ -35,6 +41,8 @@ class Preamble:
     recipients: tuple[Endpoint, ...]
     message_id: str
     unix_newlines: bool
+    visible: tuple[Endpoint, ...] = ()
+    is_sealed: bool = False
 
 
 def split_header(buffer: bytes) -> int | None:
@@ -71,13 +79,19 @@ def prepare(
     message_id = next(field.value for field in fields if field.name.lower() == "message-id")
     if not _MESSAGE_ID.fullmatch(message_id) or len(message_id) > MAX_MESSAGE_ID:
         raise MalformedMessage(f"Message-ID is not <...> of at most {MAX_MESSAGE_ID} octets")
+    sealed = "content-type" in by_name and is_sealed_type(by_name["content-type"].value)
+    if sealed:
+        require_untouched_body(fields)
+        fields = list(outer_fields(fields, subject=True))
     return Preamble(
         fields=tuple(fields),
         header=b"".join(field.raw for field in fields) + b"\r\n",
         sender=_author(by_name.get("from")),
-        recipients=_recipients(by_name),
+        recipients=_recipients(by_name, ("to", "cc", "bcc")),
         message_id=message_id,
         unix_newlines=unix_newlines,
+        visible=_recipients(by_name, ("to", "cc")),
+        is_sealed=sealed,
     )
 
 
@@ -89,15 +103,6 @@ def author_of(start: bytes) -> Endpoint | None:
     block = start[: split_header(start) or len(start)].rstrip(b"\r\n")
     fields = scan(block, len(block), allow_bare_newlines=True)
     return _author(next((field for field in fields if field.name.lower() == "from"), None))
-
-
-def utc_date(value: str) -> str:
-    """A Date in UTC, to the minute: a zone tells where somebody is. Raises MalformedMessage."""
-    try:
-        moment = parsedate_to_datetime(value).astimezone(UTC)
-    except (ValueError, OverflowError, OSError):
-        raise MalformedMessage("Date is not a date") from None
-    return format_datetime(moment.replace(second=0))
 
 
 class NewlineConverter:
@@ -133,9 +138,9 @@ def _author(field: Field | None) -> Endpoint | None:
     return found[0]
 
 
-def _recipients(by_name: dict[str, Field]) -> tuple[Endpoint, ...]:
+def _recipients(by_name: dict[str, Field], names: tuple[str, ...]) -> tuple[Endpoint, ...]:
     found: dict[str, Endpoint] = {}
-    for name in ("to", "cc", "bcc"):
+    for name in names:
         if name in by_name:
             for endpoint in addresses(by_name[name].value):
                 found.setdefault(str(endpoint), endpoint)

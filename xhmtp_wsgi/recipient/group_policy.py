@@ -13,6 +13,7 @@ from xhmtp_wsgi.errors import Forbidden
 from xhmtp_wsgi.group_register import Group, Joining, Writers
 from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.protocol.notification import Notification
+from xhmtp_wsgi.protocol.sealed_message import is_sealed_type
 from xhmtp_wsgi.recipient.authorship import AGENT, SIGNATURE
 from xhmtp_wsgi.recipient.origin import ORIGIN
 from xhmtp_wsgi.recipient.policy import Checks
@@ -33,6 +34,10 @@ def admit(
     fields = {field.name.lower(): field.value for field in notification.fields}
     if f"<{group.list_id}>" in fields.get("list-id", "").lower():
         raise Forbidden(f"this message has been through {group.endpoint} already")
+    if is_sealed_type(fields.get("content-type", "")):
+        raise Forbidden(
+            f"{group.endpoint} passes on nothing that is sealed: no key of its opens it"
+        )
     author = _vouched_author(notification, checks)
     if author is not None and is_report(group, author):
         return not destination.request

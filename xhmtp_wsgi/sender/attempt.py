@@ -13,6 +13,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum
+from typing import TypeAlias
 
 from xhmtp_wsgi.agent import Agent
 from xhmtp_wsgi.discovery import MAX_TARGETS_TRIED, AgentTarget
@@ -50,6 +51,7 @@ logger = logging.getLogger(__name__)
 FORM = "application/x-www-form-urlencoded"
 ANSWER_KEPT = 200  # characters of the other side's words
 TRACEBACK_KEPT = 4000  # characters
+_LetterAndFields: TypeAlias = tuple[Letter, tuple[Field, ...]]
 LETTERS_KEPT = 200  # messages whose header is remembered during a pass
 INTERNAL_FAILURES = 5  # after so many an entry is set aside for the operator
 OVERLOADED = (429, 503)
@@ -91,7 +93,9 @@ class Attempts:
         self._agent = agent
         self._schedule = schedule
         self._delay_report_after = delay_report_after
-        self._letters: OrderedDict[str, tuple[Letter, tuple[Field, ...]]] = OrderedDict()
+        self._letters: OrderedDict[tuple[str, int], tuple[Letter, tuple[Field, ...]]] = (
+            OrderedDict()
+        )
         self._lock = threading.Lock()
         self._trust = TargetTrust(
             agent.database, agent.network, agent.clock, agent.settings.tls_remembered_for
@@ -151,7 +155,7 @@ class Attempts:
     def _notify(self, claim: Claim, end: float) -> _Answered:
         """POSTs to the first of the domain's agents that answers, and where that leads."""
         domain = claim.recipient.domain
-        letter, fields = self._letter(claim.message)
+        letter, fields = self._letter(claim.message, claim.representation)
         discovery = self._agent.discovery
         targets = discovery.agents(domain)[:MAX_TARGETS_TRIED]
         path = inbox_path(discovery.prefix(domain), claim.recipient)
@@ -255,14 +259,15 @@ class Attempts:
         )
         return url.host, encode(message_url, header)
 
-    def _letter(self, identifier: str) -> tuple[Letter, tuple[Field, ...]]:
+    def _letter(self, message: str, representation: int) -> _LetterAndFields:
+        key = message, representation
         with self._lock:
-            found = self._letters.get(identifier)
+            found = self._letters.get(key)
         if found is None:
-            letter = queue.letter(self._agent.database, identifier)
+            letter = queue.letter(self._agent.database, message, representation)
             found = letter, tuple(scan(letter.header.removesuffix(b"\r\n"), len(letter.header)))
             with self._lock:
-                self._letters[identifier] = found
+                self._letters[key] = found
                 while len(self._letters) > LETTERS_KEPT:
                     self._letters.popitem(last=False)
         return found

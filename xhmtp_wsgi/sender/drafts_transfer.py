@@ -1,4 +1,7 @@
-"""Drafts as JSON has them, and taken from there; what is attached is a file (docs/moving.md)."""
+"""Drafts as JSON has them, and taken from there; what is attached is a file (docs/moving.md).
+
+A sealed draft goes as it is kept: only its owner's key opens it, here and there.
+"""
 
 import hashlib
 import json
@@ -13,8 +16,12 @@ from xhmtp_wsgi.errors import Duplicate, Malformed
 from xhmtp_wsgi.protocol.access_code import is_identifier
 from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.row_json import RowForm, harmless, kept_text, octets_of
+from xhmtp_wsgi.secret_box import OVERHEAD
 from xhmtp_wsgi.sender.drafts import (
+    BOX,
     MOST_ATTACHED,
+    MOST_NAME,
+    MOST_SEALED_NAME,
     MOST_TEXT,
     DraftFields,
     draft_attachments,
@@ -23,6 +30,9 @@ from xhmtp_wsgi.sender.drafts import (
 
 DRAFT = RowForm(drafts, without={"owner", "fields"})
 ATTACHMENT = RowForm(draft_attachments, without={"draft", "octets"})
+
+# As JSON every character may be six, and as base64 four octets for three.
+MOST_SEALED_TEXT = 8 * MOST_TEXT + 4096
 
 Read: TypeAlias = Callable[[str, int], bytes]
 """Gives the octets of an attachment, by its identifier, that are so many at most."""
@@ -65,31 +75,38 @@ def checked_draft(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[dict[s
     if not is_identifier(values["id"]):
         raise Malformed("a draft has no ID")
     fields, attachments = given.get("fields"), given.get("attachments")
-    known = {one.name for one in fields_of(DraftFields)}
+    sealed = isinstance(fields, dict) and fields.keys() == {BOX}
+    known = {BOX} if sealed else {one.name for one in fields_of(DraftFields)}
     if (
         not isinstance(fields, dict)
         or not fields.keys() <= known
         or not all(isinstance(one, str) for one in fields.values())
-        or sum(map(len, fields.values())) > MOST_TEXT
+        or sum(map(len, fields.values())) > (MOST_SEALED_TEXT if sealed else MOST_TEXT)
         or not isinstance(attachments, list)
     ):
         raise Malformed(f"the draft {values['id']} is not as drafts are kept")
     for value in fields.values():
         kept_text(value, "draft.fields")
-    found = [_checked_attachment(values["id"], one) for one in attachments]
-    if sum(one["size"] for one in found) > MOST_ATTACHED:
+    if sealed:
+        octets_of(fields[BOX], "draft.fields")
+    found = [_checked_attachment(values["id"], one, sealed=sealed) for one in attachments]
+    if sum(one["size"] for one in found) > MOST_ATTACHED + (OVERHEAD * len(found) if sealed else 0):
         raise Malformed(f"the draft {values['id']} has too much attached")
     return {**values, "fields": json.dumps(fields)}, found
 
 
-def _checked_attachment(draft: str, given: object) -> dict[str, Any]:
+def _checked_attachment(draft: str, given: object, *, sealed: bool) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise Malformed(f"what is attached to {draft} is no object")
     rest = {name: one for name, one in given.items() if name not in ("size", "digest")}
     values, size = ATTACHMENT.decode(rest), given.get("size")
     if not is_identifier(values["id"]) or not isinstance(size, int) or size < 0:
         raise Malformed(f"what is attached to {draft} has no ID, or no size")
-    values["name"], values["type"] = harmless(values["name"][:255]), harmless(values["type"][:255])
+    if sealed:
+        octets_of(values["name"], "attachment.name")
+    most = MOST_SEALED_NAME if sealed else MOST_NAME
+    values["name"] = harmless(values["name"][:most])
+    values["type"] = harmless(values["type"][:MOST_NAME])
     digest = octets_of(str(given.get("digest")), "attachment.digest")
     return {**values, "draft": draft, "size": size, "digest": digest}
 

@@ -20,11 +20,19 @@ from xhmtp_wsgi.errors import Gone, MalformedAddress, NotAuthenticated, NotFound
 from xhmtp_wsgi.login_guard import guarded, logged_in_by_site
 from xhmtp_wsgi.protocol.basic_authentication import Credentials, parse_authorization
 from xhmtp_wsgi.protocol.digest import repr_digest
+from xhmtp_wsgi.protocol.sealed_message import TYPE
 from xhmtp_wsgi.responses import SAFE_HEADERS, json_response, response, set_headers
 from xhmtp_wsgi.routes import MessageRoute, OutboxRoute, StatusRoute
 from xhmtp_wsgi.sender import outbox
 from xhmtp_wsgi.sender.login import authenticated_sender
-from xhmtp_wsgi.sender.message_page import MOST, POLICY, message_page, wants_page, wants_source
+from xhmtp_wsgi.sender.message_page import (
+    MOST,
+    POLICY,
+    message_page,
+    sealed_page,
+    wants_page,
+    wants_source,
+)
 from xhmtp_wsgi.sender.outbox import RecipientStatus, StoredMessage
 
 logger = logging.getLogger(__name__)
@@ -40,11 +48,17 @@ class _Octets:
     message: StoredMessage
 
     def __iter__(self) -> Iterator[bytes]:
-        return outbox.octets(self.database, self.message.identifier, 0, self.message.size)
+        return self.app_iter_range(0, None)
 
     def app_iter_range(self, start: int, stop: int | None) -> Iterator[bytes]:
         end = self.message.size if stop is None else stop
-        return outbox.octets(self.database, self.message.identifier, start, end)
+        return outbox.octets(
+            self.database,
+            self.message.identifier,
+            start,
+            end,
+            first_piece=self.message.first_piece,
+        )
 
 
 def fetch(agent: Agent, request: Request, route: MessageRoute) -> Response:
@@ -61,13 +75,15 @@ def fetch(agent: Agent, request: Request, route: MessageRoute) -> Response:
         except Transient as error:
             # Bob's message matters more than alice's note of it.
             logger.warning("a fetch was not noted: %s", error)
+    if delivery is not None:
+        message = outbox.as_told(agent.database, message, delivery)
     if wants_page(request):
         return _page(agent.database, message)
     if "," in request.environ.get("HTTP_RANGE", ""):
         # WebOb would answer with the first of several ranges alone.
         del request.environ["HTTP_RANGE"]
     answer = _answer(agent.database, message)
-    if wants_source(request):
+    if wants_source(request) and message.sealed is None:
         answer.headers["Content-Type"] = "text/plain; charset=utf-8"
         answer.headers["Content-Disposition"] = "inline"
     return answer
@@ -145,9 +161,12 @@ def _own(agent: Agent, request: Request, route: MessageRoute | StatusRoute) -> S
 
 def _page(database: Database, message: StoredMessage) -> Response:
     """The message for a browser: harmless text."""
-    end = min(message.size, MOST)
-    octets = b"".join(outbox.octets(database, message.identifier, 0, end))
-    page = message_page(octets, truncated=end < message.size)
+    if message.sealed is not None:
+        page = sealed_page(message.header)
+    else:
+        end = min(message.size, MOST)
+        octets = b"".join(outbox.octets(database, message.identifier, 0, end))
+        page = message_page(octets, truncated=end < message.size)
     return response(
         200,
         page.encode("utf-8", "replace"),
@@ -157,13 +176,14 @@ def _page(database: Database, message: StoredMessage) -> Response:
 
 
 def _answer(database: Database, message: StoredMessage) -> Response:
+    ending = "eml" if message.sealed is None else "age"
     answer = Response(conditional_response=True)
     set_headers(answer, SAFE_HEADERS)
     set_headers(
         answer,
         (
-            ("Content-Type", "message/rfc822"),
-            ("Content-Disposition", f'attachment; filename="{message.identifier}.eml"'),
+            ("Content-Type", "message/rfc822" if message.sealed is None else TYPE),
+            ("Content-Disposition", f'attachment; filename="{message.identifier}.{ending}"'),
             ("Repr-Digest", repr_digest(message.digest)),
         ),
     )
@@ -198,6 +218,7 @@ def _described_recipient(status: RecipientStatus) -> dict[str, object]:
     return {
         "address": status.recipient,
         "state": status.state,
+        "sealed": status.sealed,
         "tries": status.tries,
         "next-try": _time(status.next_try_at),
         "last-try": _time(status.last_try_at),

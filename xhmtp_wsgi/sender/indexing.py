@@ -11,7 +11,8 @@ from xhmtp_wsgi.database import Database
 from xhmtp_wsgi.protocol.conversation import thread_of
 from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.protocol.header_block import scan
-from xhmtp_wsgi.sender.outbox import SEARCH_KIND, searchable
+from xhmtp_wsgi.sender.outbox import SEARCH_KIND
+from xhmtp_wsgi.sender.storing import searchable
 from xhmtp_wsgi.sender.tables import messages
 
 BATCH = 500  # messages in one transaction

@@ -5,14 +5,20 @@ take it. What the agent itself sends for one of its groups comes in by ``submit_
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from webob import Request, Response
 
 from xhmtp_wsgi.agent import Agent
-from xhmtp_wsgi.errors import Forbidden, ImpossibleRecipients, MalformedAddress, Misdirected
+from xhmtp_wsgi.errors import (
+    Forbidden,
+    ImpossibleRecipients,
+    MalformedAddress,
+    MalformedRequest,
+    Misdirected,
+)
 from xhmtp_wsgi.protocol.access_code import new_code, new_identifier
 from xhmtp_wsgi.protocol.anonymity import anonymised
 from xhmtp_wsgi.protocol.digest import repr_digest
@@ -24,8 +30,20 @@ from xhmtp_wsgi.responses import json_response
 from xhmtp_wsgi.routes import OutboxRoute
 from xhmtp_wsgi.sender import outbox
 from xhmtp_wsgi.sender.login import authenticated_sender
-from xhmtp_wsgi.sender.outbox import NewRecipient, StoredMessage
+from xhmtp_wsgi.sender.outbox import StoredMessage
+from xhmtp_wsgi.sender.sealed_contents import Content, contents, described_plan
+from xhmtp_wsgi.sender.sealing import (
+    BY_CLIENT,
+    Plan,
+    Planned,
+    Policy,
+    Wish,
+    plan,
+    policy_for,
+    shows_subject,
+)
 from xhmtp_wsgi.sender.spool import SpooledMessage, spool
+from xhmtp_wsgi.sender.storing import NewRecipient, NewRepresentation, store
 
 LONGEST_KEPT = 366 * 86400.0  # seconds: the most that a message's own Expires can ask for
 
@@ -36,6 +54,8 @@ class Submission:
 
     message: StoredMessage
     is_new: bool
+    plan: Plan | None = None
+    """What was settled of sealing it; None where it came sealed, or from a group."""
 
     @property
     def identifier(self) -> str:
@@ -44,12 +64,16 @@ class Submission:
 
 
 def inject(agent: Agent, request: Request, route: OutboxRoute) -> Response:
-    """``POST /PREFIX/alice/``."""
+    """``POST /PREFIX/alice/``; with ``?dry-run=1`` it only tells what would become of it."""
     sender = authenticated_sender(agent, request, route.sender)
     require_type(request, "message/rfc822")
     named = request.GET.getall("to") or None
+    wish = _wish(request)
     pieces = body_pieces(request, agent.settings.max_message_size, "the message")
-    submission = submit(agent, pieces, str(sender), named)
+    if request.GET.get("dry-run", "0") != "0":
+        planned = preview(agent, pieces, str(sender), named, wish)
+        return json_response(200, {"dry-run": True, **described_plan(planned)})
+    submission = submit(agent, pieces, str(sender), named, wish)
     message = submission.message
     location = f"{request.environ['SCRIPT_NAME']}/{message.path_name}/{message.identifier}"
     body = {
@@ -58,7 +82,7 @@ def inject(agent: Agent, request: Request, route: OutboxRoute) -> Response:
         "digest": repr_digest(message.digest),
         "size": message.size,
         "recipients": [
-            {"address": status.recipient, "state": status.state}
+            {"address": status.recipient, "state": status.state, "sealed": status.sealed}
             for status in outbox.statuses(agent.database, message.identifier)
         ],
     }
@@ -66,29 +90,53 @@ def inject(agent: Agent, request: Request, route: OutboxRoute) -> Response:
 
 
 def submit(
-    agent: Agent, pieces: Iterable[bytes], sender: str, recipients: Sequence[str] | None
+    agent: Agent,
+    pieces: Iterable[bytes],
+    sender: str,
+    recipients: Sequence[str] | None,
+    wish: Wish = Wish(),  # noqa: B008 - a frozen value
 ) -> Submission:
     """Takes in a message and queues it for each recipient; on disk when this returns.
 
-    ``recipients``: exactly those; None: those of To, Cc and Bcc. Raises MalformedMessage, TooLarge,
-    Forbidden (not her From), ImpossibleRecipients (nothing is sent to the others either), or
-    DatabaseUnavailable and StorageFull, after which nothing is stored.
+    ``recipients``: exactly those; None: those of To, Cc and Bcc; ``wish``: how it is sealed. Raises
+    MalformedMessage, TooLarge, Forbidden (not her From; less sealed than her domain demands),
+    ImpossibleRecipients (nothing is sent to the others either), or DatabaseUnavailable and
+    StorageFull, after which nothing is stored.
     """
-    endpoint = Endpoint.parse(sender).canonical
-    if not agent.accounts.acts_for(endpoint.domain):
-        raise Misdirected(f"this agent does not act for {endpoint.domain}")
-
-    def checked(preamble: Preamble) -> Preamble:
-        if preamble.sender is None and agent.settings.domains[endpoint.domain].anonymous:
-            return anonymised(preamble, domain=endpoint.domain, new_identifier=new_identifier)
-        _require_own_from(agent, preamble, endpoint)
-        return preamble
-
+    endpoint = _own_endpoint(agent, sender)
     now = agent.clock()
-    spooled = _spooled(agent, pieces, endpoint, now, checked)
+    confidential = policy_for(agent, endpoint, wish) is not Policy.NEVER
+    spooled = _spooled_of(agent, pieces, endpoint, now, confidential=confidential)
     with spooled.file:
         found = _recipients(agent, spooled.preamble, recipients)
-        return _stored(agent, spooled, endpoint, found, now)
+        if spooled.preamble.is_sealed:
+            return _stored(agent, [Content(spooled, BY_CLIENT, found)], endpoint, now)
+        planned = plan(agent, endpoint, found, wish)
+        planned.require()
+        subject = shows_subject(agent, endpoint, wish)
+        with contents(agent, spooled, planned, subject=subject) as made:
+            return replace(_stored(agent, made, endpoint, now), plan=planned)
+
+
+def preview(
+    agent: Agent,
+    pieces: Iterable[bytes],
+    sender: str,
+    recipients: Sequence[str] | None,
+    wish: Wish,
+) -> Plan:
+    """What would become of a message for each recipient; nothing is stored, nobody remembered.
+
+    Raises as ``submit`` does, but not where a recipient would be refused: the plan tells that.
+    """
+    endpoint = _own_endpoint(agent, sender)
+    confidential = policy_for(agent, endpoint, wish) is not Policy.NEVER
+    spooled = _spooled_of(agent, pieces, endpoint, agent.clock(), confidential=confidential)
+    with spooled.file:
+        found = _recipients(agent, spooled.preamble, recipients)
+        if spooled.preamble.is_sealed:
+            return Plan(Policy.NEVER, tuple(map(Planned, found)), ())
+        return plan(agent, endpoint, found, wish, remember=False)
 
 
 def submit_for_group(
@@ -102,12 +150,49 @@ def submit_for_group(
     """Takes in a message from a group of ours, made by the agent itself, as ``submit`` does.
 
     Who the recipients are is not looked at: whoever is not there any more is refused when he is
-    told. ``is_report``: nobody is told what becomes of it. Raises as ``submit`` does.
+    told. ``is_report``: nobody is told what becomes of it. A group seals nothing: it passes on what
+    its members could read. Raises as ``submit`` does.
     """
     now = agent.clock()
     spooled = _spooled(agent, pieces, group, now, lambda preamble: preamble)
     with spooled.file:
-        return _stored(agent, spooled, group, recipients, now, is_report=is_report)
+        content = Content(spooled, None, recipients)
+        return _stored(agent, [content], group, now, is_report=is_report)
+
+
+def _wish(request: Request) -> Wish:
+    """What the query asks for. Raises MalformedRequest."""
+    given, subject = request.GET.get("seal"), request.GET.get("subject")
+    if given is not None and given not in set(Policy):
+        raise MalformedRequest(f"seal is none of {', '.join(Policy)}")
+    if subject not in (None, "inside", "outside"):
+        raise MalformedRequest("subject is none of inside, outside")
+    return Wish(
+        policy=None if given is None else Policy(given),
+        subject_outside=None if subject is None else subject == "outside",
+        accept_new_keys=request.GET.get("accept-keys", "0") != "0",
+    )
+
+
+def _own_endpoint(agent: Agent, sender: str) -> Endpoint:
+    endpoint = Endpoint.parse(sender).canonical
+    if not agent.accounts.acts_for(endpoint.domain):
+        raise Misdirected(f"this agent does not act for {endpoint.domain}")
+    return endpoint
+
+
+def _spooled_of(
+    agent: Agent, pieces: Iterable[bytes], endpoint: Endpoint, now: float, *, confidential: bool
+) -> SpooledMessage:
+    """A user's message, taken in; whether it is in her own name is checked by its header."""
+
+    def checked(preamble: Preamble) -> Preamble:
+        if preamble.sender is None and agent.settings.domains[endpoint.domain].anonymous:
+            return anonymised(preamble, domain=endpoint.domain, new_identifier=new_identifier)
+        _require_own_from(agent, preamble, endpoint)
+        return preamble
+
+    return _spooled(agent, pieces, endpoint, now, checked, confidential=confidential)
 
 
 def _spooled(
@@ -116,6 +201,8 @@ def _spooled(
     sender: Endpoint,
     now: float,
     check: Callable[[Preamble], Preamble],
+    *,
+    confidential: bool = False,
 ) -> SpooledMessage:
     settings = agent.settings
 
@@ -136,37 +223,40 @@ def _spooled(
         directory=settings.spool,
         header_limit=settings.max_header_size,
         limit=settings.max_message_size,
+        confidential=confidential,
     )
 
 
 def _stored(
     agent: Agent,
-    spooled: SpooledMessage,
+    made: Sequence[Content],
     sender: Endpoint,
-    recipients: Sequence[Endpoint],
     now: float,
     *,
     is_report: bool = False,
 ) -> Submission:
+    first = made[0].spooled
     message = StoredMessage(
         identifier=new_identifier(),
         sender=sender,
-        message_id=spooled.preamble.message_id,
-        digest=spooled.digest,
-        size=spooled.size,
+        message_id=first.preamble.message_id,
+        digest=first.digest,
+        size=first.size,
         created_at=now,
-        expires_at=_expiry(spooled.preamble, now, agent.settings.keep_for),
+        expires_at=_expiry(first.preamble, now, agent.settings.keep_for),
         withdrawn_at=None,
-        alias=_name_in_path(spooled.preamble, sender),
+        alias=_name_in_path(first.preamble, sender),
+        sealed=made[0].sealed,
     )
-    stored = outbox.store(
-        agent.database,
-        message,
-        spooled,
-        [NewRecipient(recipient, new_code()) for recipient in recipients],
-        agent.settings.max_storage,
-        is_report=is_report,
-    )
+    given = [
+        NewRepresentation(
+            one.spooled,
+            one.sealed,
+            [NewRecipient(recipient, new_code()) for recipient in one.recipients],
+        )
+        for one in made
+    ]
+    stored = store(agent.database, message, given, agent.settings.max_storage, is_report=is_report)
     return Submission(stored, is_new=stored is message)
 
 

@@ -71,7 +71,30 @@ def _is_browser(request: Request) -> bool:
 def message_page(octets: bytes, *, truncated: bool) -> str:
     """The page. ``octets``: the message, or its first MOST octets, and ``truncated`` then."""
     message, sections = _looked_at(octets)
-    title = _field(message, "Subject") or "(no subject)"
+    if truncated:
+        sections.append("<p>The message is longer; this is its beginning.</p>")
+    # No link: a page in the sandbox can lead nowhere, not even to itself.
+    sections.append(
+        "<section><p>With <kbd>?source=1</kbd> at the end of its address, this page shows the "
+        "source of the message, with everything in it.</p></section>"
+    )
+    return _page(message, "(no subject)", sections)
+
+
+def sealed_page(header: bytes) -> str:
+    """The page of a sealed message: how it is opened. ``header``: the outer header block."""
+    message, _ = _looked_at(header)
+    sections = [
+        "<section><p>This message is sealed: only the keys of its recipients open it, and this "
+        "server has none of them.</p>",
+        "<p>With <kbd>?source=1</kbd> at the end of its address it is kept as a file, which the "
+        "program <kbd>age</kbd> opens: <kbd>age -d -i key.txt FILE</kbd>.</p></section>",
+    ]
+    return _page(message, "Sealed message", sections)
+
+
+def _page(message: Message, no_subject: str, sections: list[str]) -> str:
+    title = _field(message, "Subject") or no_subject
     lines = [
         "<!DOCTYPE html>",
         '<html lang="en"><head><meta charset="utf-8">',
@@ -83,16 +106,7 @@ def message_page(octets: bytes, *, truncated: bool) -> str:
         value = _field(message, name)
         if value:
             lines.append(f"<dt>{name}</dt><dd><bdi>{escape(value)}</bdi></dd>")
-    lines.append("</dl>")
-    lines += sections
-    if truncated:
-        lines.append("<p>The message is longer; this is its beginning.</p>")
-    # No link: a page in the sandbox can lead nowhere, not even to itself.
-    lines.append(
-        "<section><p>With <kbd>?source=1</kbd> at the end of its address, this page shows the "
-        "source of the message, with everything in it.</p></section></main></body></html>"
-    )
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "</dl>", *sections, "</main></body></html>", ""])
 
 
 def _looked_at(octets: bytes) -> tuple[Message, list[str]]:

@@ -1,27 +1,27 @@
 """The outbox: what alice's agent keeps of her messages, and how it is read and withdrawn.
 
-Written by injection; read by fetch and by whoever asks for the delivery status. The notifier works
+Written by storing.py; read by fetch and by whoever asks for the delivery status. The notifier works
 on the same rows through queue.py.
-
-Long, as every statement on a message stands here, but for those of the queue and of moves.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, or_, select, update
+from sqlalchemy import Connection, and_, case, delete, or_, select, update
 
-from xhmtp_wsgi import search
-from xhmtp_wsgi.database import Database, insert_or
-from xhmtp_wsgi.errors import StorageFull
-from xhmtp_wsgi.protocol.access_code import hash_code, matches
-from xhmtp_wsgi.protocol.conversation import thread_of
+from xhmtp_wsgi.database import Database
+from xhmtp_wsgi.protocol.access_code import matches
 from xhmtp_wsgi.protocol.endpoint import Endpoint
-from xhmtp_wsgi.protocol.header_values import display
 from xhmtp_wsgi.protocol.status import WAITING, State
-from xhmtp_wsgi.sender.spool import SpooledMessage
-from xhmtp_wsgi.sender.tables import PIECE, deliveries, messages, pieces, usage
+from xhmtp_wsgi.sender.tables import (
+    PIECE,
+    deliveries,
+    messages,
+    pieces,
+    representations,
+)
+from xhmtp_wsgi.sender.usage import charge
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,9 @@ class StoredMessage:
     alias: str | None = None
     header: bytes = b""
     thread: str | None = None
+    sealed: str | None = None
+    """To which kind of keys; None: in the clear."""
+    first_piece: int = 0
 
     @property
     def path_name(self) -> str:
@@ -62,18 +65,10 @@ class RecipientStatus:
     moved_to: str | None
     unvouched: str | None
     traceback: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class NewRecipient:
-    """A recipient and the access code made for him."""
-
-    endpoint: Endpoint
-    code: str = field(repr=False)
+    sealed: str | None = None
 
 
 SEARCH_KIND = "sent"
-SEARCHED = ("to", "cc", "subject", "keywords")
 
 _MESSAGE_COLUMNS = (
     messages.c.id,
@@ -87,98 +82,8 @@ _MESSAGE_COLUMNS = (
     messages.c.alias,
     messages.c.header,
     messages.c.thread,
+    messages.c.sealed,
 )
-
-
-def store(
-    database: Database,
-    message: StoredMessage,
-    spooled: SpooledMessage,
-    recipients: Sequence[NewRecipient],
-    most: int,
-    *,
-    is_report: bool = False,
-) -> StoredMessage:
-    """Stores the message and queues a notification for each recipient, in one transaction.
-
-    Returns the message as stored; that is an earlier one where the same sender has used the same
-    Message-ID before, and then nothing was written. Raises DatabaseUnavailable, or StorageFull,
-    also where the sender has over ``most`` octets kept then; a report counts for nobody.
-    """
-    with database.transaction() as connection:
-        earlier = _by_message_id(connection, message.sender, message.message_id)
-        if earlier is not None:
-            return earlier
-        if not is_report and charge(connection, message.sender, message.size) > most:
-            raise StorageFull(f"{message.sender} may have {most} octets kept, and no more")
-        add(connection, message, spooled, recipients, is_report=is_report)
-    return message
-
-
-def add(
-    connection: Connection,
-    message: StoredMessage,
-    spooled: SpooledMessage,
-    recipients: Sequence[NewRecipient],
-    *,
-    is_report: bool = False,
-) -> None:
-    """Stores and queues a message within the caller's transaction."""
-    fields = {one.name.lower(): one.value for one in spooled.preamble.fields}
-    connection.execute(
-        insert(messages).values(
-            id=message.identifier,
-            sender=str(message.sender),
-            message_id=message.message_id,
-            header=spooled.preamble.header,
-            digest=message.digest,
-            size=message.size,
-            created_at=message.created_at,
-            expires_at=message.expires_at,
-            is_report=is_report,
-            alias=message.alias,
-            thread=thread_of(fields) or None,
-        )
-    )
-    if not is_report:
-        search.put(connection, message.sender, SEARCH_KIND, message.identifier, searchable(fields))
-    for number, octets in enumerate(spooled.in_pieces(PIECE)):
-        connection.execute(
-            insert(pieces).values(message=message.identifier, number=number, octets=octets)
-        )
-    connection.execute(
-        insert(deliveries),
-        [
-            {
-                "message": message.identifier,
-                "recipient": str(recipient.endpoint),
-                "domain": recipient.endpoint.domain,
-                "code": recipient.code,
-                "code_hash": hash_code(recipient.code),
-                "state": State.QUEUED,
-                "queued_at": message.created_at,
-                "next_try_at": message.created_at,
-            }
-            for recipient in recipients
-        ],
-    )
-
-
-def searchable(fields: Mapping[str, str]) -> str:
-    """The words of a header by which a message is found. ``fields``: by name in lower case."""
-    return " ".join(display(fields[name]) for name in SEARCHED if fields.get(name))
-
-
-def charge(connection: Connection, sender: Endpoint, octets: int) -> int:
-    """Counts octets that are kept for a sender, or with a minus let go; returns how many are."""
-    statement = insert_or(connection, usage).values(sender=str(sender), octets=octets)
-    return int(
-        connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=[usage.c.sender], set_={"octets": usage.c.octets + octets}
-            ).returning(usage.c.octets)
-        ).scalar_one()
-    )
 
 
 def find(database: Database, identifier: str) -> StoredMessage | None:
@@ -187,6 +92,18 @@ def find(database: Database, identifier: str) -> StoredMessage | None:
         row = connection.execute(
             select(*_MESSAGE_COLUMNS).where(messages.c.id == identifier)
         ).one_or_none()
+    return None if row is None else _message(row)
+
+
+def by_message_id(
+    connection: Connection, sender: Endpoint, message_id: str
+) -> StoredMessage | None:
+    """The message that this sender has handed in with that Message-ID."""
+    row = connection.execute(
+        select(*_MESSAGE_COLUMNS).where(
+            messages.c.sender == str(sender), messages.c.message_id == message_id
+        )
+    ).one_or_none()
     return None if row is None else _message(row)
 
 
@@ -208,16 +125,45 @@ def opened(database: Database, identifier: str, recipient: str, code: str) -> in
     return next((row.id for row in found if matches(code, row.code_hash)), None)
 
 
-def octets(database: Database, identifier: str, start: int, stop: int) -> Iterator[bytes]:
+def as_told(database: Database, message: StoredMessage, delivery: int) -> StoredMessage:
+    """The message as the recipient of that delivery gets it: its representation for him."""
+    with database.reading() as connection:
+        row = connection.execute(
+            select(representations)
+            .join(
+                deliveries,
+                and_(
+                    deliveries.c.message == representations.c.message,
+                    deliveries.c.representation == representations.c.number,
+                ),
+            )
+            .where(deliveries.c.id == delivery)
+        ).one_or_none()
+    if row is None:
+        return message
+    return replace(
+        message,
+        header=row.header,
+        digest=row.digest,
+        size=row.size,
+        sealed=row.sealed,
+        first_piece=row.first_piece,
+    )
+
+
+def octets(
+    database: Database, identifier: str, start: int, stop: int, *, first_piece: int = 0
+) -> Iterator[bytes]:
     """The octets of a message from ``start`` to before ``stop``, in pieces.
 
-    Each piece is read by itself, so that a slow reader holds nothing open.
+    ``first_piece``: where its representation begins. Each piece is read by itself, so that a slow
+    reader holds nothing open.
     """
     for number in range(start // PIECE, (stop + PIECE - 1) // PIECE):
         with database.reading() as connection:
             piece: bytes = connection.execute(
                 select(pieces.c.octets).where(
-                    pieces.c.message == identifier, pieces.c.number == number
+                    pieces.c.message == identifier, pieces.c.number == first_piece + number
                 )
             ).scalar_one()
         offset = number * PIECE
@@ -269,10 +215,11 @@ def note_emptied(connection: Connection, identifier: str, now: float) -> None:
         update(messages)
         .where(messages.c.id == identifier, messages.c.emptied_at.is_(None))
         .values(emptied_at=now)
-        .returning(messages.c.sender, messages.c.size, messages.c.is_report)
+        .returning(messages.c.sender, messages.c.size, messages.c.kept_octets, messages.c.is_report)
     ).one_or_none()
     if row is not None and not row.is_report:
-        charge(connection, Endpoint.parse(row.sender), -row.size)
+        kept = row.size if row.kept_octets is None else row.kept_octets
+        charge(connection, Endpoint.parse(row.sender), -kept)
 
 
 def statuses(database: Database, identifier: str) -> list[RecipientStatus]:
@@ -292,6 +239,19 @@ def statuses(database: Database, identifier: str) -> list[RecipientStatus]:
                 deliveries.c.moved_to,
                 deliveries.c.unvouched,
                 deliveries.c.traceback,
+                case(
+                    (deliveries.c.representation == 0, messages.c.sealed),
+                    else_=representations.c.sealed,
+                ).label("sealed"),
+            )
+            .select_from(deliveries)
+            .join(messages)
+            .outerjoin(
+                representations,
+                and_(
+                    representations.c.message == deliveries.c.message,
+                    representations.c.number == deliveries.c.representation,
+                ),
             )
             .where(deliveries.c.message == identifier)
             .order_by(deliveries.c.id)
@@ -310,6 +270,7 @@ def statuses(database: Database, identifier: str) -> list[RecipientStatus]:
             row.moved_to,
             row.unvouched,
             row.traceback,
+            row.sealed,
         )
         for row in found
     ]
@@ -355,17 +316,6 @@ def conversation(
     return [_message(row) for row in found]
 
 
-def _by_message_id(
-    connection: Connection, sender: Endpoint, message_id: str
-) -> StoredMessage | None:
-    row = connection.execute(
-        select(*_MESSAGE_COLUMNS).where(
-            messages.c.sender == str(sender), messages.c.message_id == message_id
-        )
-    ).one_or_none()
-    return None if row is None else _message(row)
-
-
 def _message(row: Any) -> StoredMessage:
     return StoredMessage(
         row.id,
@@ -379,4 +329,5 @@ def _message(row: Any) -> StoredMessage:
         row.alias,
         row.header,
         row.thread,
+        row.sealed,
     )

@@ -17,9 +17,12 @@ from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.protocol.header_values import display
 from xhmtp_wsgi.protocol.status import WAITING, State
 from xhmtp_wsgi.sender.imported_author import require_own_from
-from xhmtp_wsgi.sender.imported_message import CheckedMessage, Outbox, checked_recipients
-from xhmtp_wsgi.sender.outbox import SEARCH_KIND, SEARCHED, charge, note_emptied
-from xhmtp_wsgi.sender.tables import deliveries, messages, pieces
+from xhmtp_wsgi.sender.imported_message import CheckedMessage, Outbox
+from xhmtp_wsgi.sender.imported_recipients import checked_recipients
+from xhmtp_wsgi.sender.outbox import SEARCH_KIND, note_emptied
+from xhmtp_wsgi.sender.storing import SEARCHED
+from xhmtp_wsgi.sender.tables import deliveries, messages, pieces, representations
+from xhmtp_wsgi.sender.usage import charge
 
 
 @dataclass(slots=True)
@@ -61,16 +64,36 @@ def take_message(
     except XHMTPError as error:
         raise Malformed(f"the message {message.identifier}: {error}") from None
     connection.execute(insert(messages).values(**message.values))
-    for number, octets in enumerate(message.pieces()):
-        connection.execute(
-            insert(pieces).values(message=message.identifier, number=number, octets=octets)
-        )
+    _add_octets(connection, message)
     _charge(connection, outbox, message)
     _make_found(connection, outbox.owner, message)
     taken.waiting += sum(row["state"] in WAITING for row in rows)
     if rows:
         connection.execute(insert(deliveries), rows)
     taken.added += 1
+
+
+def _add_octets(connection: Connection, message: CheckedMessage) -> None:
+    """Stores all its representations, one behind the other, as injection does."""
+    next_piece = 0
+    for one in message.representations:
+        if one.number:
+            connection.execute(
+                insert(representations).values(
+                    message=one.message,
+                    number=one.number,
+                    first_piece=next_piece,
+                    header=one.header,
+                    digest=one.digest,
+                    size=one.size,
+                    sealed=one.sealed,
+                )
+            )
+        for octets in one.pieces():
+            connection.execute(
+                insert(pieces).values(message=one.message, number=next_piece, octets=octets)
+            )
+            next_piece += 1
 
 
 def _was_sent_again(connection: Connection, message: CheckedMessage) -> bool:
@@ -90,7 +113,7 @@ def _was_sent_again(connection: Connection, message: CheckedMessage) -> bool:
 
 
 def _make_found(connection: Connection, owner: Endpoint, message: CheckedMessage) -> None:
-    """Search finds it, as after injection."""
+    """Search finds it, as after injection: a sealed one by what is outside."""
     if message.values["is_report"]:
         return
     fields = {one.name.lower(): one.value for one in message.preamble.fields}
@@ -99,10 +122,10 @@ def _make_found(connection: Connection, owner: Endpoint, message: CheckedMessage
 
 
 def _charge(connection: Connection, outbox: Outbox, message: CheckedMessage) -> None:
-    if message.octets is None or message.values["is_report"]:
+    if not message.has_octets or message.values["is_report"]:
         return
     most = outbox.settings.max_storage
-    if charge(connection, outbox.owner, message.values["size"]) > most:
+    if charge(connection, outbox.owner, message.kept) > most:
         raise SettingsError("max_storage", f"the messages of {outbox.owner} have more octets")
 
 
@@ -116,10 +139,13 @@ def _take_news(
 ) -> None:
     """Of a message that is here: was it withdrawn elsewhere, and who was told there since?"""
     values = message.values
-    if (here.sender, here.digest) != (values["sender"], values["digest"]):
+    if here.sender != values["sender"] or _digests(connection, here) != [
+        one.digest for one in message.representations
+    ]:
         raise Duplicate(f"another message here has the ID {message.identifier}")
-    for _ in message.pieces():
-        pass  # compared all the same: what was changed is refused
+    for one in message.representations:
+        for _ in one.pieces():
+            pass  # compared all the same: what was changed is refused
     if values["withdrawn_at"] is not None and here.withdrawn_at is None:
         _withdraw(connection, message.identifier, values["withdrawn_at"])
         taken.changed += 1
@@ -130,12 +156,15 @@ def _take_news(
             deliveries.c.state,
             deliveries.c.next_try_at,
             deliveries.c.fetched_at,
+            deliveries.c.representation,
         ).where(deliveries.c.message == message.identifier)
     )
     known = {row.recipient: row for row in found}
     for row in rows:
         if row["recipient"] not in known:
             raise Duplicate(f"the message {message.identifier} has other recipients here")
+        if row["representation"] != known[row["recipient"]].representation:
+            raise Duplicate(f"the message {message.identifier} has other octets for some here")
         changes = _news(known[row["recipient"]], row, outbox.now)
         if changes:
             is_back = changes.get("next_try_at") is not None
@@ -146,6 +175,16 @@ def _take_news(
                 .where(deliveries.c.id == known[row["recipient"]].id)
                 .values(**changes)
             )
+
+
+def _digests(connection: Connection, here: Row[Any]) -> list[bytes]:
+    """Those of all representations that are here."""
+    further = connection.execute(
+        select(representations.c.digest)
+        .where(representations.c.message == here.id)
+        .order_by(representations.c.number)
+    )
+    return [here.digest, *further.scalars()]
 
 
 def _news(here: Any, there: Mapping[str, Any], now: float) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, update
 
 from xhmtp_wsgi.database import Database
 from xhmtp_wsgi.errors import Forbidden
@@ -16,9 +16,14 @@ from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.protocol.status import WAITING
 from xhmtp_wsgi.row_json import RowForm
 from xhmtp_wsgi.sender.failure_notice import LOCAL
-from xhmtp_wsgi.sender.tables import deliveries, messages, pieces
+from xhmtp_wsgi.sender.tables import PIECE, deliveries, messages, pieces, representations
 
-MESSAGE = RowForm(messages, optional={"header"})  # there only where the octets are let go
+MESSAGE = RowForm(
+    messages,
+    without={"kept_octets"},  # it follows from the sizes
+    optional={"header"},  # there where the octets are let go, or do not begin with it: sealed ones
+)
+REPRESENTATION = RowForm(representations, without={"first_piece"})  # it follows, too
 RECIPIENT = RowForm(
     deliveries,
     # A lease is one notifier's, and ends with it; the rest follows from the recipient's address.
@@ -29,12 +34,26 @@ AT_ONCE = 500  # rows
 
 
 @dataclass(frozen=True, slots=True)
+class KeptOctets:
+    """Where the octets of one of a message's representations are kept, from which piece on."""
+
+    number: int
+    is_sealed: bool
+    first_piece: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class SentMessage:
-    """A message as JSON has it; ``has_octets``: it is kept whole."""
+    """A message as JSON has it; ``header``: that of its first representation, sealed or not.
+
+    ``kept``: its octets, all representations of them, or none where they are let go.
+    """
 
     identifier: str
     created_at: float
-    has_octets: bool
+    header: bytes
+    kept: tuple[KeptOctets, ...]
     fields: dict[str, Any]
 
 
@@ -74,19 +93,31 @@ def sent_by(connection: Connection, owner: Endpoint) -> Iterator[SentMessage]:
     for identifier in connection.execute(wanted).scalars().all():
         row = connection.execute(select(messages).where(messages.c.id == identifier)).one()
         fields = MESSAGE.encode(row)
-        has_octets = row.emptied_at is None and _kept(connection, identifier) == row.size
-        if has_octets:
-            del fields["header"]
-        elif row.emptied_at is None:
-            # It has expired, and its octets are being let go just now, piece by piece.
-            fields["emptied_at"] = row.expires_at
-        yield SentMessage(identifier, row.created_at, has_octets, fields)
+        kept: tuple[KeptOctets, ...] = ()
+        if row.emptied_at is None:
+            kept = _if_whole(connection, row)
+            if not kept:
+                # It has expired, and its octets are being let go just now, piece by piece.
+                fields["emptied_at"] = row.expires_at
+            elif row.sealed is None:
+                del fields["header"]
+        yield SentMessage(identifier, row.created_at, row.header, kept, fields)
 
 
-def octets_of(connection: Connection, identifier: str) -> Iterator[bytes]:
-    """The octets of a message, piece by piece."""
-    numbers = select(pieces.c.number).where(pieces.c.message == identifier)
-    for number in connection.execute(numbers.order_by(pieces.c.number)).scalars().all():
+def further_representations_of(connection: Connection, identifier: str) -> Iterator[dict[str, Any]]:
+    """The representations of a message beside the first one, as JSON has them."""
+    found = connection.execute(
+        select(representations)
+        .where(representations.c.message == identifier)
+        .order_by(representations.c.number)
+    )
+    return (REPRESENTATION.encode(row) for row in found.all())
+
+
+def octets_of(connection: Connection, identifier: str, kept: KeptOctets) -> Iterator[bytes]:
+    """The octets of one representation of a message, piece by piece."""
+    behind = kept.first_piece + (kept.size + PIECE - 1) // PIECE
+    for number in range(kept.first_piece, behind):
         yield connection.execute(
             select(pieces.c.octets).where(pieces.c.message == identifier, pieces.c.number == number)
         ).scalar_one()
@@ -156,7 +187,25 @@ def _belongs_to(owner: Endpoint) -> ColumnElement[bool]:
     )
 
 
-def _kept(connection: Connection, identifier: str) -> int:
+def _if_whole(connection: Connection, message: Row[Any]) -> tuple[KeptOctets, ...]:
+    """All representations of a message, if no octet of them is missing."""
+    further = connection.execute(
+        select(
+            representations.c.number,
+            representations.c.sealed,
+            representations.c.first_piece,
+            representations.c.size,
+        )
+        .where(representations.c.message == message.id)
+        .order_by(representations.c.number)
+    )
+    found = (
+        KeptOctets(0, message.sealed is not None, 0, message.size),
+        *(
+            KeptOctets(row.number, row.sealed is not None, row.first_piece, row.size)
+            for row in further
+        ),
+    )
     length = func.coalesce(func.sum(func.length(pieces.c.octets)), 0)
-    found = connection.execute(select(length).where(pieces.c.message == identifier))
-    return int(found.scalar_one())
+    there = connection.execute(select(length).where(pieces.c.message == message.id)).scalar_one()
+    return found if there == sum(one.size for one in found) else ()

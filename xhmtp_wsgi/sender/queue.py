@@ -34,7 +34,7 @@ from xhmtp_wsgi.protocol.status import State
 from xhmtp_wsgi.sender.destinations import Gate, gates, probe_begins
 from xhmtp_wsgi.sender.failure_notice import Kind
 from xhmtp_wsgi.sender.retry import FEWEST_TRIES, LONGEST_RETRY_AFTER, RetrySchedule
-from xhmtp_wsgi.sender.tables import deliveries, messages
+from xhmtp_wsgi.sender.tables import deliveries, messages, representations
 
 PUT_OFF_AT_ONCE = 1000  # entries of a destination in one transaction
 
@@ -52,6 +52,7 @@ class Claim:
     unverified_since: float | None = None
     delay_told: bool = False
     internal_failures: int = 0
+    representation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +156,7 @@ def _claim(
             deliveries.c.unverified_since,
             deliveries.c.delay_told_at,
             deliveries.c.internal_failures,
+            deliveries.c.representation,
         )
     ).all()
     return tuple(
@@ -168,6 +170,7 @@ def _claim(
             row.unverified_since,
             row.delay_told_at is not None,
             row.internal_failures,
+            row.representation,
         )
         for row in sorted(found, key=lambda row: row.id)
     )
@@ -300,7 +303,7 @@ def _update(database: Database, chosen: Select[tuple[int]], values: Mapping[str,
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """What a notification tells of a message."""
+    """What a notification tells of a message, or of one of its representations."""
 
     sender: Endpoint
     header: bytes
@@ -308,15 +311,12 @@ class Letter:
     digest: bytes
     expires_at: float
     path_name: str
-
-    @property
-    def is_sealed(self) -> bool:
-        """Can nobody but its recipients read it? (docs/protocol.md, section 11)"""
-        return b"\r\ncontent-type: application/age" in b"\r\n" + self.header.lower()
+    is_sealed: bool = False
+    """Can nobody but its recipients read it? (docs/protocol.md, section 11)"""
 
 
-def letter(database: Database, identifier: str) -> Letter:
-    """The message that is told of."""
+def letter(database: Database, identifier: str, representation: int = 0) -> Letter:
+    """The message that is told of, as those recipients get it who get that representation."""
     with database.reading() as connection:
         row = connection.execute(
             select(
@@ -326,14 +326,31 @@ def letter(database: Database, identifier: str) -> Letter:
                 messages.c.digest,
                 messages.c.expires_at,
                 messages.c.alias,
+                messages.c.sealed,
             ).where(messages.c.id == identifier)
         ).one()
+        content = row
+        if representation:
+            content = connection.execute(
+                select(representations).where(
+                    representations.c.message == identifier,
+                    representations.c.number == representation,
+                )
+            ).one()
     sender = Endpoint.parse(row.sender)
     path_name = row.alias or sender.local
     if row.alias is not None:
         # Where she writes as an alias, it is the alias' domain that tells of the message.
         sender = author_of(row.header) or sender
-    return Letter(sender, row.header, row.size, row.digest, row.expires_at, path_name)
+    return Letter(
+        sender,
+        content.header,
+        content.size,
+        content.digest,
+        row.expires_at,
+        path_name,
+        is_sealed=content.sealed is not None,
+    )
 
 
 def note_move(database: Database, claim: Claim, recipient: Endpoint) -> None:

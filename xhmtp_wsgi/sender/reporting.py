@@ -16,11 +16,11 @@ from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.protocol.header_block import scan
 from xhmtp_wsgi.protocol.message import Preamble, prepare
 from xhmtp_wsgi.protocol.status import State
-from xhmtp_wsgi.sender import outbox
 from xhmtp_wsgi.sender.failure_notice import LOCAL, Fate, Kind, Subject, compose
-from xhmtp_wsgi.sender.outbox import NewRecipient, StoredMessage
+from xhmtp_wsgi.sender.outbox import StoredMessage
 from xhmtp_wsgi.sender.retry import RetrySchedule
 from xhmtp_wsgi.sender.spool import SpooledMessage, spool
+from xhmtp_wsgi.sender.storing import NewRecipient, NewRepresentation, add
 from xhmtp_wsgi.sender.tables import deliveries, messages
 
 LOOKED_UP_AT_ONCE = 100  # messages
@@ -132,7 +132,8 @@ def _store(
             withdrawn_at=None,
         )
         code = new_code()
-        outbox.add(connection, stored, spooled, [NewRecipient(recipient, code)], is_report=True)
+        told = NewRepresentation(spooled, None, [NewRecipient(recipient, code)])
+        add(connection, stored, [told], is_report=True)
 
 
 def _title(header: bytes) -> str:

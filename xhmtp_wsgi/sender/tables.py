@@ -3,7 +3,10 @@
 A message's octets are kept in pieces, in the database itself: why, and what was measured, stands in
 docs/architecture.md. A delivery is one recipient of one message; as long as he has not been told,
 ``next_try_at`` says when he is due and ``code`` holds his access code, afterwards only its hash is
-kept (docs/protocol.md, sections 4 and 10). A destination has a row as long as its agents fail.
+kept (docs/protocol.md, sections 4 and 10). A message that is sealed may have several
+representations (RFC 9110, section 3.2): one for each kind of keys, one for each recipient of Bcc;
+their pieces are numbered on, one representation behind the other. A destination has a row as long
+as its agents fail.
 """
 
 from sqlalchemy import (
@@ -46,9 +49,26 @@ messages = Table(
     Column("alias", Text),
     # The conversation it belongs to (protocol/conversation).
     Column("thread", Text),
+    # Sealed to which kind of keys; null: in the clear. `header` is the outer one then.
+    Column("sealed", Text),
+    # The octets of all its representations, where it has several.
+    Column("kept_octets", BigInteger),
     UniqueConstraint("sender", "message_id"),
     Index("ix_message_thread", "sender", "thread"),
     Index("ix_message_sent", "sender", "created_at"),
+)
+
+representations = Table(
+    "message_representation",
+    metadata,
+    Column("message", ForeignKey("message.id", ondelete="CASCADE"), primary_key=True),
+    # From 1: number 0 is what the message's own row tells.
+    Column("number", Integer, primary_key=True),
+    Column("first_piece", Integer, nullable=False),
+    Column("header", LargeBinary, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("sealed", Text),
 )
 
 pieces = Table(
@@ -89,6 +109,8 @@ deliveries = Table(
     Column("internal_failures", Integer, nullable=False, server_default="0"),
     Column("traceback", Text),
     Column("delay_told_at", Double),
+    # Which of the message's representations he gets.
+    Column("representation", Integer, nullable=False, server_default="0"),
     # What the sender is still to be told of it; one of failure_notice.Kind.
     Column("report_due", Text),
     UniqueConstraint("message", "recipient"),

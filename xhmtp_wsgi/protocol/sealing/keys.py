@@ -22,6 +22,7 @@ SECRET = 32  # octets
 _RECIPIENT_PREFIX = {X25519: "age", HYBRID: "age1pq"}
 _IDENTITY_PREFIX = {X25519: "age-secret-key-", HYBRID: "age-secret-key-pq-"}
 _LENGTH = {X25519: 32, HYBRID: ENCAPSULATION_KEY + 32}
+_NO_LATTICES = "post-quantum keys need a cryptography whose OpenSSL has ML-KEM (3.5 or newer)"
 
 # Points of small order, in every way of writing them that an implementation may take (RFC 7748, 7).
 _PRIME = (1 << 255) - 19
@@ -59,6 +60,7 @@ class Recipient:
 
     def hybrid_key(self) -> Any:
         """The key as cryptography wants it; of a HYBRID one alone. Raises MalformedKey."""
+        from cryptography.exceptions import UnsupportedAlgorithm
         from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PublicKey
         from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
         from cryptography.hazmat.primitives.hpke import MLKEM768X25519PublicKey
@@ -70,6 +72,8 @@ class Recipient:
             )
         except ValueError:
             raise MalformedKey("the key is not one of ML-KEM-768 and X25519") from None
+        except UnsupportedAlgorithm:
+            raise MalformedKey(_NO_LATTICES) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +125,16 @@ class Identity:
 
     def _hybrid_parts(self) -> tuple[Any, Any]:
         """Its two keys, made of the seed (draft-ietf-hpke-pq, MLKEM768-X25519)."""
+        from cryptography.exceptions import UnsupportedAlgorithm
         from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
         from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
         expanded = hashlib.shake_256(self.secret).digest(96)
-        return (
-            MLKEM768PrivateKey.from_seed_bytes(expanded[:64]),
-            X25519PrivateKey.from_private_bytes(expanded[64:]),
-        )
+        try:
+            lattice = MLKEM768PrivateKey.from_seed_bytes(expanded[:64])
+        except UnsupportedAlgorithm:
+            raise MalformedKey(_NO_LATTICES) from None
+        return lattice, X25519PrivateKey.from_private_bytes(expanded[64:])
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ class PieceReader:
         line = b""
         while True:
             if not self._rest:
-                self._rest = memoryview(next(self._pieces, b""))
+                self._rest = memoryview(next(filter(None, self._pieces), b""))
                 if not self._rest:
                     self.put_back(line)
                     return None
