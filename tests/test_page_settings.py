@@ -1,18 +1,27 @@
 """The pages that set: copies and signature, feed addresses, rules in words, published keys."""
 
+import re
+from dataclasses import replace
+from random import Random
 from xml.etree import ElementTree
 
 import pytest
 from webob import Response
 
 from tests.fakes.browser import ACCEPT, Browser
+from tests.test_openpgp_key import KEY as KEY_PACKET
+from tests.test_openpgp_key import armoured, packet
 from tests.test_pages import logged_in, send, subjects
 from tests.world import BOB, World, call
+from xhmtp_wsgi import XHMTP
 from xhmtp_wsgi.protocol.endpoint import Endpoint
+from xhmtp_wsgi.protocol.openpgp_key import MAX_OCTETS, OpenPGPKey
+from xhmtp_wsgi.protocol.published_keys import fingerprint
+from xhmtp_wsgi.protocol.sealing import Identity
 from xhmtp_wsgi.recipient import filters, inbox
 from xhmtp_wsgi.recipient.filters import Action
 from xhmtp_wsgi.recipient.mailbox import INBOX
-from xhmtp_wsgi.sender import author_keys
+from xhmtp_wsgi.sender import author_keys, openpgp_keys, sealing_keys
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
 
@@ -212,6 +221,34 @@ def test_a_key_is_published_and_taken_back(world: World):
     assert author_keys.keys_of(world.b.agent.database, BOB) == []
 
 
+SECRETS = {
+    "OpenSSH's": "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXk\n",
+    "age-keygen's": f"# public key: {Identity.generate().recipient}\nAGE-SECRET-KEY-1QQQQQQ\n",
+    "age's, in small letters": "age-secret-key-1qqqqqq",
+    "gpg's": "-----BEGIN PGP PRIVATE KEY BLOCK-----\n\nlQOYBGXXXX\n"
+    "-----END PGP PRIVATE KEY BLOCK-----",
+    "in public armour": armoured(KEY_PACKET + packet(7, b"\x04lQOYBGXXXX")).decode(),
+}
+FIELDS = {"add": "line", "add-sealing": "recipients", "put-openpgp": "openpgp"}
+
+
+@pytest.mark.parametrize("do", FIELDS)
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_secret_key_is_refused_and_stands_in_no_page(
+    sqlite_world: World, bob: Browser, do: str, name: str
+):
+    secret = SECRETS[name]
+    bob.get("settings/keys")
+    before = sqlite_world.rows(sqlite_world.b.agent)
+    bob.submit("settings/keys", ("do", do), **{FIELDS[do]: secret})
+    assert bob.answer.status_int == 400
+    if do == "put-openpgp" or name != "in public armour":
+        assert "That is a secret key: keep it to yourself" in bob.page.text
+    for line in secret.splitlines():
+        assert not line or line.startswith("-----") or line not in bob.answer.text
+    assert sqlite_world.rows(sqlite_world.b.agent) == before
+
+
 WRONG_KEYS = [
     ("", "a key is one of"),
     ("ssh-dss AAAA", "a key is one of"),
@@ -227,3 +264,121 @@ def test_what_is_no_public_key_is_not_published(sqlite_world: World, bob: Browse
         assert told in bob.page.text
         assert "secret\n" not in bob.answer.text
     assert author_keys.keys_of(sqlite_world.b.agent.database, BOB) == []
+
+
+def test_what_was_typed_wrongly_is_there_again_to_be_mended(sqlite_world: World, bob: Browser):
+    key = str(Identity.generate().recipient)
+    for do, typed in (("add", "ssh-ed25519 !!"), ("add-sealing", f"# mine\n{key[:-1]}")):
+        bob.get("settings/keys")
+        bob.submit("settings/keys", ("do", do), **{FIELDS[do]: typed})
+        form = bob.page.form("settings/keys", ("do", do))
+        assert form.values(FIELDS[do]) == [typed]
+    for do, typed in (("add", "hello"), ("add-sealing", f"hello\n{key}"), ("put-openpgp", "x")):
+        bob.get("settings/keys")
+        bob.submit("settings/keys", ("do", do), **{FIELDS[do]: typed})
+        form = bob.page.form("settings/keys", ("do", do))
+        assert form.values(FIELDS[do]) == [""], "who knows what that is"
+
+
+def test_keys_to_seal_to_are_published_and_taken_back(world: World):
+    bob = logged_in(world)
+    database = world.b.agent.database
+    one, two = (Identity.generate().recipient for _ in range(2))
+    hybrid = Identity.generate(post_quantum=True).recipient
+    bob.get("settings/keys")
+    assert "nobody can seal what he writes to you" in bob.page.text
+    add = ("do", "add-sealing")
+    bob.submit("settings/keys", add, recipients=f"# mine\r\n{one}\r\n")
+    assert "The key is published" in bob.page.text
+    assert str(one) in bob.page.text
+    bob.submit("settings/keys", add, recipients=f"{two}")
+    assert set(sealing_keys.recipients_of(database, BOB)) == {one, two}
+    assert bob.submit("settings/keys", add, recipients=f"{two}").status_int == 400
+    assert "publishes that key already" in bob.page.text
+    assert bob.submit("settings/keys", add, recipients=f"{hybrid}").status_int == 400
+    assert "of another kind" in bob.page.text
+    bob.submit("settings/keys", add, recipients=f"{hybrid}", replace="yes")
+    assert sealing_keys.recipients_of(database, BOB) == (hybrid,)
+    assert str(hybrid) not in bob.page.text, "it fills a page"
+    assert fingerprint(hybrid) in bob.page.text
+    bob.submit("settings/keys", ("do", "remove-sealing"))
+    assert sealing_keys.recipients_of(database, BOB) == ()
+    for nothing in ("", "# a comment alone", "hello", "age1yubikey1qqqq"):
+        assert bob.post("settings/keys", {**tokens(bob), "do": "add-sealing",
+                                          "recipients": nothing}).status_int == 400  # fmt: skip
+        bob.get("settings/keys")
+
+
+def tokens(browser: Browser) -> dict[str, str]:
+    """What a form of the page that is shown must send."""
+    return {"token": browser.page.form("settings/keys").values("token")[0]}
+
+
+def test_an_openpgp_key_is_published_and_taken_back(world: World):
+    bob = logged_in(world)
+    database = world.b.agent.database
+    his = KEY_PACKET + packet(13, b"Bob &amp; <bob@b.example>") + packet(13, b"builder@c.example")
+    bob.get("settings/keys")
+    put = ("do", "put-openpgp")
+    bob.submit("settings/keys", put, openpgp=armoured(his).decode().replace("\n", "\r\n"))
+    assert "The key is published" in bob.page.text
+    key = openpgp_keys.get(database, BOB)
+    assert key is not None
+    assert key.octets == his
+    assert key.fingerprint in bob.page.text
+    assert "Bob &amp; <bob@b.example>; builder@c.example" in bob.page.text, "what else is in it"
+    assert "This site does not hand out OpenPGP keys" in bob.page.text
+    assert "/.well-known/openpgpkey/" not in bob.page.text
+    others = KEY_PACKET + packet(13, b"alice@a.example")
+    assert bob.submit("settings/keys", put, openpgp=armoured(others).decode()).status_int == 400
+    assert "no User ID of the key has the address bob@b.example" in bob.page.text
+    bob.get("settings/keys")
+    bob.submit("settings/keys", ("do", "remove-openpgp"))
+    assert openpgp_keys.get(database, BOB) is None
+
+
+def test_a_page_tells_where_an_openpgp_key_is_found_where_it_is(sqlite_world: World):
+    agent = sqlite_world.b.agent
+    domain = replace(agent.settings.domains["b.example"], web_key_directory=True)
+    settings = replace(agent.settings, domains={"b.example": domain})
+    sqlite_world.b = XHMTP(sqlite_world.b.site, settings, agent=replace(agent, settings=settings))
+    key = OpenPGPKey.parse(KEY_PACKET + packet(13, b"bob@b.example"))
+    openpgp_keys.put(agent.database, BOB, key, sqlite_world.clock())
+    bob = logged_in(sqlite_world)
+    bob.get("settings/keys")
+    assert "This site does not hand out" not in bob.page.text
+    assert "gpg --locate-keys bob@b.example" in bob.page.text
+    (url,) = re.findall(r"https://b.example(/\S+\?l=bob)", bob.page.text)
+    assert call(sqlite_world.b, url, headers={"Host": "b.example"}).body == key.octets
+
+
+def test_a_large_openpgp_key_can_be_pasted(sqlite_world: World, bob: Browser):
+    room = MAX_OCTETS - len(KEY_PACKET) - len(b"bob@b.example") - 12
+    large = KEY_PACKET + packet(13, b"bob@b.example") + packet(17, Random(1).randbytes(room))
+    assert len(large) == MAX_OCTETS
+    bob.get("settings/keys")
+    typed = armoured(large).decode().replace("\n", "\r\n")
+    bob.submit("settings/keys", ("do", "put-openpgp"), openpgp=typed)
+    assert "The key is published" in bob.page.text
+
+
+def test_nobody_takes_back_a_key_that_is_not_his(sqlite_world: World, bob: Browser):
+    cheryl = Endpoint.parse("cheryl@b.example")
+    database = sqlite_world.b.agent.database
+    hers = Identity.generate().recipient
+    sealing_keys.add(database, cheryl, hers, 0.0, replace=False)
+    pgp = OpenPGPKey.parse(KEY_PACKET + packet(13, b"cheryl@b.example"))
+    openpgp_keys.put(database, cheryl, pgp, 0.0)
+    bob.get("settings/keys")
+    for do, key in (
+        ("remove-sealing", str(hers)),
+        ("remove-openpgp", pgp.fingerprint),
+        ("remove", "SHA256:x"),
+        ("remove-sealing", ""),
+        ("remove-openpgp", ""),
+    ):
+        fields = {**tokens(bob), "do": do, "key": key}
+        assert bob.post("settings/keys", fields).status_int == 404
+        bob.get("settings/keys")
+    assert sealing_keys.recipients_of(database, cheryl) == (hers,)
+    assert openpgp_keys.get(database, cheryl) == pgp

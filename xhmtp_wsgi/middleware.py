@@ -1,7 +1,8 @@
 """XHMTP(site): is a request below a prefix of ours? To a view; else to the site, environ untouched.
 
 Security: a request for the site is passed on as it came, body unread, and nothing of ours is asked
-for it but whether its path starts with a prefix: no database, no DNS.
+for it but whether its path starts with a prefix: no database, no DNS. Only where a domain's setting
+``web_key_directory`` is on does one path more stand before the site, ``/.well-known/openpgpkey/``.
 """
 
 import os
@@ -15,6 +16,7 @@ from xhmtp_wsgi.arrival import Listener, unheard
 from xhmtp_wsgi.errors import MalformedMessage
 from xhmtp_wsgi.protocol.message import author_of
 from xhmtp_wsgi.sender import injection
+from xhmtp_wsgi.sender.web_key_directory import WebKeyDirectory
 from xhmtp_wsgi.settings import Settings
 from xhmtp_wsgi.site_users import SiteUsers
 from xhmtp_wsgi.wing import Environ, StartResponse, Views, Wing
@@ -49,10 +51,11 @@ class XHMTP:
         ``users``: those of the site, with its log-in; ``on_arrival``: called with an Arrival for
         each notification, in the request that brings it. Raises SettingsError.
         """
-        self.site = site
         self.agent = agent or make_agent(
             Settings.load(settings, os.environ), users=users, on_arrival=on_arrival
         )
+        self.key_directory = WebKeyDirectory(self.agent)
+        self.site = self.key_directory.before(site)
         self.wing = Wing(self.agent, views)
         """What answers below the prefix: a WSGI application for what ``below_prefix`` gives."""
 

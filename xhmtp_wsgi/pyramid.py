@@ -96,7 +96,7 @@ def _put_around(xhmtp: XHMTP, router: Any) -> None:
     def execute(environ: Environ, router: Any) -> WSGIApplication:
         ours = xhmtp.below_prefix(environ)
         if ours is None:
-            answer: WSGIApplication = policy(environ, router)
+            answer: WSGIApplication = xhmtp.key_directory.answer(environ) or policy(environ, router)
             return answer
         return lambda _environ, start_response: xhmtp.wing(ours, start_response)
 
