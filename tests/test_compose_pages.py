@@ -16,7 +16,7 @@ from xhmtp_wsgi.protocol.mime_parts import entity_of
 from xhmtp_wsgi.protocol.status import State
 from xhmtp_wsgi.recipient import mailbox
 from xhmtp_wsgi.recipient.mailbox import Wanted
-from xhmtp_wsgi.sender import drafts, outbox
+from xhmtp_wsgi.sender import drafts, injection, outbox
 from xhmtp_wsgi.sender.drafts import Draft, DraftFields
 from xhmtp_wsgi.sender.progress import NOBODY, Progress, progress_of
 from xhmtp_wsgi.sender.tables import deliveries, messages
@@ -171,7 +171,7 @@ def test_what_the_agent_refuses_is_told_and_the_message_stays(
 
     quick.get("compose")
     with monkeypatch.context() as broken:
-        broken.setattr(outbox, "store", full)
+        broken.setattr(injection, "store", full)
         quick.submit("compose", ("do", "send"), **LETTER)
     assert quick.answer.status_int == 422
     assert "It is not sent: there is no room left" in text(quick)

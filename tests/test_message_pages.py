@@ -20,7 +20,7 @@ from tests.test_message_page import HOSTILE, HTML, SLOW
 from tests.test_reading import new_key, register
 from tests.test_threats import NoNetwork
 from tests.world import ALICE, BOB, World, basic, call, make_world
-from xhmtp_wsgi import preferences, search
+from xhmtp_wsgi import opening, preferences, search
 from xhmtp_wsgi.agent import Agent
 from xhmtp_wsgi.errors import (
     AddressRefused,
@@ -40,7 +40,6 @@ from xhmtp_wsgi.recipient.mailbox import Wanted
 from xhmtp_wsgi.sender import outbox
 from xhmtp_wsgi.sender.tables import pieces
 from xhmtp_wsgi.web import bounded_html, failed_readings, harmless_html, shown_parts
-from xhmtp_wsgi.web import reading as opening
 from xhmtp_wsgi.web.known_senders import is_known
 from xhmtp_wsgi.web.plain_text import text_as_html
 from xhmtp_wsgi.web.shown_message import raw_fields, shown_message

@@ -11,6 +11,7 @@ through for another.
 import hashlib
 import re
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sqlalchemy import BigInteger, Column, Connection, Integer, Table, Text, UniqueConstraint, text
@@ -121,6 +122,23 @@ def find(
             },
         ).all()
     return [Hit(row.id, row.kind, row.item) for row in found]
+
+
+def matcher(query: str) -> Callable[[str], bool] | None:
+    """Whether words, as ``plain`` makes them, are found by a query: for what is in no index.
+
+    None for a query without a word in it, which finds nothing.
+    """
+    phrases = [f" {' '.join(words)}" for words in _terms(query)]
+    if not phrases:
+        return None
+
+    def is_found(words: str) -> bool:
+        # Each term from the beginning of a word on; its end is open, as in the index.
+        text_of_it = f" {words}"
+        return all(phrase in text_of_it for phrase in phrases)
+
+    return is_found
 
 
 _SQLITE = (

@@ -44,6 +44,7 @@ class Page(HTMLParser):
         self.elements: list[tuple[str, dict[str, str]]] = []
         self._link: tuple[str, str] | None = None
         self._area: str | None = None
+        self._select: str | None = None
         self.feed(html)
         self.close()
 
@@ -54,6 +55,8 @@ class Page(HTMLParser):
             self.forms.append(Form(given["action"], given["method"]))
         elif tag == "a" and "href" in given:
             self._link = given["href"], ""
+        elif tag == "option" and "selected" in given and self._select is not None:
+            self.forms[-1].fields[-1] = (self._select, given.get("value", ""))
         elif self.forms and "name" in given:
             self._field(tag, given)
 
@@ -65,6 +68,7 @@ class Page(HTMLParser):
             self._area = name
             form.fields.append((name, ""))
         elif tag == "select":
+            self._select = name
             form.fields.append((name, ""))
         elif given.get("type") not in ("checkbox", "radio") or "checked" in given:
             form.fields.append((name, given.get("value", "")))
@@ -75,6 +79,8 @@ class Page(HTMLParser):
             self._link = None
         elif tag == "textarea":
             self._area = None
+        elif tag == "select":
+            self._select = None
 
     def handle_data(self, data: str) -> None:
         self.text += data

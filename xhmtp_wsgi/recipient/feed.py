@@ -29,9 +29,11 @@ from xhmtp_wsgi.protocol.digest import http_date, repr_digest
 from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.protocol.header_values import clean_xml
 from xhmtp_wsgi.protocol.message_url import MessageURL
+from xhmtp_wsgi.protocol.sealed_message import TYPE
 from xhmtp_wsgi.recipient import inbox
 from xhmtp_wsgi.recipient.inbox import Mailbox, Notice
 from xhmtp_wsgi.recipient.notice_text import fields_of
+from xhmtp_wsgi.recipient.unsealing import is_sealed_notice
 from xhmtp_wsgi.responses import json_response, response
 from xhmtp_wsgi.routes import InboxRoute, inbox_path
 
@@ -61,6 +63,12 @@ class _Entry:
     received: datetime
     text: str
     notice: Notice
+    sealed: bool
+
+    @property
+    def type(self) -> str:
+        """The media type of what its link leads to."""
+        return TYPE if self.sealed else "message/rfc822"
 
 
 def feed(agent: Agent, request: Request, route: InboxRoute) -> Response:
@@ -169,7 +177,9 @@ def _limit(request: Request, mailbox: Mailbox, place: _Place) -> int:
 
 def _entry(notice: Notice, *, bare: bool) -> _Entry:
     fields = fields_of(notice)
-    subject = fields.get("subject", "").strip() or "(no subject)"
+    sealed = is_sealed_notice(notice)
+    subject = fields.get("subject", "").strip()
+    subject = subject or ("Sealed message" if sealed else "(no subject)")
     author = fields.get("from", "").strip() or "anonymous"
     url = MessageURL.parse(notice.url).bare() if bare else notice.url
     lines = [
@@ -187,6 +197,7 @@ def _entry(notice: Notice, *, bare: bool) -> _Entry:
         received=datetime.fromtimestamp(notice.received_at, UTC),
         text=clean_xml("\n".join(lines)),
         notice=notice,
+        sealed=sealed,
     )
 
 
@@ -258,7 +269,7 @@ def _as_rss(
             description=entry.text,
             author=entry.author,
             categories=[f"{check.name}: {check.result}" for check in entry.notice.checks],
-            enclosure=PyRSS2Gen.Enclosure(entry.url, entry.size, "message/rfc822"),
+            enclosure=PyRSS2Gen.Enclosure(entry.url, entry.size, entry.type),
             guid=PyRSS2Gen.Guid(_guid(owner, entry.notice), isPermaLink=0),
             pubDate=entry.received,
         )
@@ -302,11 +313,12 @@ def _as_json(
                 "attachments": [
                     {
                         "url": entry.url,
-                        "mime_type": "message/rfc822",
+                        "mime_type": entry.type,
                         "size_in_bytes": entry.size,
                     }
                 ],
                 "_xhmtp": {
+                    "sealed": entry.sealed,
                     "digest": repr_digest(entry.notice.digest) if entry.notice.digest else None,
                     "checks": {
                         check.name: {"result": check.result, "reason": check.reason}

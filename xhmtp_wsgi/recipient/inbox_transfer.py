@@ -26,10 +26,14 @@ from xhmtp_wsgi.protocol.message_url import MessageURL
 from xhmtp_wsgi.protocol.notification import PERMISSIBLE
 from xhmtp_wsgi.recipient.inbox import SEARCH_KIND, mailboxes, notices, searchable
 from xhmtp_wsgi.recipient.kept_transfer import checked_checks, checked_copy, copy_of, take_copy
+from xhmtp_wsgi.recipient.mailbox import INBOX
 from xhmtp_wsgi.row_json import RowForm, harmless
 
 MAILBOX = RowForm(mailboxes, without={"id", "address"})
 NOTICE = RowForm(notices, without={"mailbox", "checks"}, signed={"position"})
+# Of fields that may be missing.
+_NUMBERS = {"last_position": 0, "last_quarantined": 0, "version": 0}
+_FIRST_FOLDER = {"folder": INBOX}
 AT_ONCE = 500  # rows
 LARGEST_NUMBER = 10**15  # of a notice: what a link in the feed can name
 LARGEST_VERSION = 10**17  # of a mailbox: what an ETag can hold
@@ -92,7 +96,7 @@ def notices_of(connection: Connection, owner: Endpoint) -> Iterator[dict[str, An
 
 def checked_mailbox(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers of a mailbox. Raises Malformed."""
-    values = MAILBOX.decode(fields)
+    values = {**_NUMBERS, **MAILBOX.decode(fields)}
     if max(values["last_position"], values["last_quarantined"]) > LARGEST_NUMBER:
         raise Malformed("the numbers of the mailbox are out of bounds")
     if values["version"] > LARGEST_VERSION:
@@ -118,7 +122,7 @@ def checked_notices(
 def _checked(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The row of a notice, and its copy where one is kept. Raises Malformed."""
     rest = {name: one for name, one in fields.items() if name not in ("checks", "kept")}
-    values = NOTICE.decode(rest)
+    values = {**_FIRST_FOLDER, **NOTICE.decode(rest)}
     identifier = values["id"]
     if not is_identifier(identifier) or not 0 < abs(values["position"]) <= LARGEST_NUMBER:
         raise Malformed(f"the notice {identifier[:50]!r} has no ID, or no number")

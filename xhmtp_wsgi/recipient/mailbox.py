@@ -17,6 +17,7 @@ from xhmtp_wsgi.database import Database
 from xhmtp_wsgi.errors import Malformed, NotFound
 from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.protocol.writing_time import written_at
+from xhmtp_wsgi.recipient import sealed_extracts
 from xhmtp_wsgi.recipient.inbox import SEARCH_KIND, Notice, mailboxes, notice_of, notices
 from xhmtp_wsgi.recipient.kept_copies import kept_copies
 from xhmtp_wsgi.recipient.notice_text import fields_of
@@ -146,6 +147,7 @@ def delete(database: Database, owner: Endpoint, identifiers: Sequence[str], now:
             .returning(notices.c.id)
         ).scalars().all()  # fmt: skip
         connection.execute(kept_copies.delete().where(kept_copies.c.notice.in_(gone)))
+        sealed_extracts.remove(connection, gone)
         for identifier in gone:
             search.remove(connection, owner, SEARCH_KIND, identifier)
         if gone:

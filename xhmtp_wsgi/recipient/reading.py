@@ -29,23 +29,24 @@ from xhmtp_wsgi.errors import (
     TooLarge,
     Transient,
 )
+from xhmtp_wsgi.key_lookup import look_up
 from xhmtp_wsgi.protocol.basic_authentication import basic_credentials
 from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.protocol.header_block import scan
 from xhmtp_wsgi.protocol.header_values import addresses, display
 from xhmtp_wsgi.protocol.message_url import MessageURL
-from xhmtp_wsgi.protocol.published_keys import parse_key_lines
+from xhmtp_wsgi.protocol.sealing import is_sealed
 from xhmtp_wsgi.protocol.signed_message import author_field, differing_fields, find_signature
 from xhmtp_wsgi.protocol.ssh_signature import PublicKey, same_key, verify
 from xhmtp_wsgi.recipient.inbox import Notice
 from xhmtp_wsgi.recipient.verdict import FAIL, NONE, PASS, Check
-from xhmtp_wsgi.routes import keys_path
 from xhmtp_wsgi.schema import metadata
 
 MOST = 64 << 20  # octets that are read into memory
 PATIENCE = 300.0  # seconds
 CHANGED_KEY = "signed with another key"
 """How the reason begins where an author's key is not the one that was seen first."""
+SEALED_START = 4096  # octets in which an age file shows that it is one
 LEAST_PATIENCE = 1.0  # seconds that are left for the author's keys
 
 ORIGINAL_AUTHOR = "original author"
@@ -72,33 +73,46 @@ class ReadMessage:
     checks: tuple[Check, ...]
 
 
-def read(agent: Agent, owner: Endpoint, notice: Notice, *, within: float = PATIENCE) -> ReadMessage:
+def read(
+    agent: Agent,
+    owner: Endpoint,
+    notice: Notice,
+    *,
+    within: float = PATIENCE,
+    own_keys: PublishedKeys | None = None,
+) -> ReadMessage:
     """Fetches the message of a notice, and checks it; ``within`` so many seconds.
 
-    Raises Gone, NotFound, TooLarge, Forbidden where the octets are not those that the notification
-    told of, AddressRefused or BadDomain where they cannot be asked for, or a Transient error.
+    ``own_keys``: what authors of our own publish, so that no site waits for itself. Raises Gone,
+    NotFound, TooLarge, Forbidden where the octets are not those that the notification told of,
+    AddressRefused or BadDomain where they cannot be asked for, or a Transient error.
     """
     if notice.size is not None and notice.size > MOST:
         raise TooLarge("the message", MOST)
     end = agent.monotonic() + within
     octets = _fetch(agent, MessageURL.parse(notice.url), within)
-    return checked(agent, owner, notice, octets, keys_over_network(agent, end))
+    return checked(agent, owner, notice, octets, keys_over_network(agent, end, own_keys))
 
 
 def checked(
     agent: Agent, owner: Endpoint, notice: Notice, octets: bytes, published: PublishedKeys
 ) -> ReadMessage:
-    """What was fetched for a notice. Raises Forbidden where it is not what that told of."""
+    """What was fetched for a notice. Raises Forbidden where it is not what that told of.
+
+    The author's signature of a sealed message is inside: ``unsealing`` looks at it.
+    """
     digest = _digest(notice, octets)
     if digest.result == FAIL:
         raise Forbidden(f"the message is not shown: {digest.reason}")
+    if is_sealed(octets[:SEALED_START]):
+        return ReadMessage(octets, (digest,))
     return ReadMessage(octets, (digest, check_author(agent, owner, octets, published)))
 
 
 def _fetch(agent: Agent, url: MessageURL, within: float) -> bytes:
     target = AgentTarget(url.scheme, url.host, url.effective_port)
     headers = {
-        "Accept": "message/rfc822",
+        "Accept": "message/rfc822, application/age",
         "Authorization": basic_credentials(str(url.recipient), url.code),
     }
     answer = agent.network.get(target, url.path, headers, within=within, most=MOST)
@@ -178,17 +192,22 @@ def _known(
     return Check("author", PASS, f"signed by {author}; first seen now: {key.fingerprint()}")
 
 
-def keys_over_network(agent: Agent, end: float | None = None) -> PublishedKeys:
-    """What an author's agent answers; ``end``: until when, on the monotonic clock."""
+def keys_over_network(
+    agent: Agent, end: float | None = None, own_keys: PublishedKeys | None = None
+) -> PublishedKeys:
+    """What an author's agent answers; ``end``: until when, on the monotonic clock.
 
-    def published(author: Endpoint) -> tuple[PublicKey, ...]:
-        within = None if end is None else max(end - agent.monotonic(), LEAST_PATIENCE)
-        path = keys_path(agent.discovery.prefix(author.domain), author)
-        target = agent.discovery.agents(author.domain)[0]
-        answer = agent.network.get(target, path, {"Accept": "text/plain"}, within=within)
-        if answer.status != 200:
-            raise NotFound(f"{target.host} answered {answer.status}")
-        return parse_key_lines(answer.body.decode("utf-8", "replace"))
+    ``own_keys``: what is asked instead for authors of our own domains. A list that is signed must
+    verify; one that is not, as older agents serve it, is taken.
+    """
+
+    def published(author: Endpoint) -> Sequence[PublicKey]:
+        if own_keys is not None and agent.accounts.acts_for(author.domain):
+            return own_keys(author)
+        within = agent.settings.try_deadline
+        if end is not None:
+            within = max(end - agent.monotonic(), LEAST_PATIENCE)
+        return look_up(agent, author, within).signing
 
     return published
 

@@ -17,7 +17,7 @@ from xhmtp_wsgi.errors import (
 )
 from xhmtp_wsgi.login_guard import is_cross_site, owner_logged_in
 from xhmtp_wsgi.request_body import require_type, whole_body
-from xhmtp_wsgi.rest import drafts, mailbox, outgoing, personal
+from xhmtp_wsgi.rest import drafts, mailbox, outgoing, personal, unsealing
 from xhmtp_wsgi.rest.operation import Call, Operation, Schema
 from xhmtp_wsgi.rest.schemas import COMPONENTS
 from xhmtp_wsgi.routes import ResourceRoute
@@ -27,6 +27,7 @@ DEEPEST = 20
 
 OPERATIONS: tuple[Operation, ...] = (
     *mailbox.OPERATIONS,
+    *unsealing.OPERATIONS,
     *outgoing.OPERATIONS,
     *drafts.OPERATIONS,
     *personal.OPERATIONS,

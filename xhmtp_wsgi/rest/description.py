@@ -97,8 +97,10 @@ def _answer(operation: Operation, code: int) -> dict[str, Any]:
     if schema is None:
         return {"description": "Done"}
     binary = schema.get("format") == "binary"
-    kind = "message/rfc822" if binary else "application/json"
-    return {"description": "Done", "content": {kind: {} if binary else {"schema": schema}}}
+    if binary:
+        # The latter for what is sealed (docs/protocol.md, section 11).
+        return {"description": "Done", "content": {"message/rfc822": {}, "application/age": {}}}
+    return {"description": "Done", "content": {"application/json": {"schema": schema}}}
 
 
 def _problem(text: str) -> dict[str, Any]:

@@ -1,4 +1,8 @@
-"""Drafts: begun, changed, thrown away."""
+"""Drafts: begun, changed, thrown away.
+
+Of one that answers a sealed message only that it is there: it is read where its owner's key is
+unlocked, on the pages.
+"""
 
 from dataclasses import asdict
 from typing import Any
@@ -57,6 +61,7 @@ def _described(draft: Draft) -> dict[str, object]:
     return {
         "id": draft.identifier,
         "changed": moment(draft.changed_at),
+        "sealed": draft.sealed,
         **fields,
         "attachments": [
             {"id": one.identifier, "name": one.name, "type": one.type, "size": one.size}

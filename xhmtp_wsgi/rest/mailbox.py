@@ -10,10 +10,12 @@ from webob import Response
 from xhmtp_wsgi import search
 from xhmtp_wsgi.errors import NotFound
 from xhmtp_wsgi.protocol.digest import repr_digest
+from xhmtp_wsgi.protocol.sealed_message import TYPE
 from xhmtp_wsgi.recipient import inbox, kept_copies, mailbox
 from xhmtp_wsgi.recipient.inbox import Notice
 from xhmtp_wsgi.recipient.mailbox import COUNTED, Wanted
 from xhmtp_wsgi.recipient.notice_text import fields_of
+from xhmtp_wsgi.recipient.unsealing import is_sealed_notice
 from xhmtp_wsgi.responses import json_response, response
 from xhmtp_wsgi.rest import schemas
 from xhmtp_wsgi.rest.operation import Call, Operation
@@ -99,10 +101,11 @@ def _content(call: Call) -> Response:
     kept = kept_copies.kept(call.agent.database, notice.identifier)
     if kept is None:
         raise NotFound("no copy of it is kept here; its url leads to its sender's agent")
-    headers = {"Content-Disposition": f'attachment; filename="{notice.identifier}.eml"'}
+    kind, ending = (TYPE, "age") if is_sealed_notice(notice) else ("message/rfc822", "eml")
+    headers = {"Content-Disposition": f'attachment; filename="{notice.identifier}.{ending}"'}
     if notice.digest is not None:
         headers["Repr-Digest"] = repr_digest(notice.digest)
-    return response(200, kept[0], "message/rfc822", headers)
+    return response(200, kept[0], kind, headers)
 
 
 def _conversation(call: Call) -> Response:
@@ -182,6 +185,7 @@ def described(notice: Notice, *, kept: bool) -> dict[str, object]:
         "seen": notice.seen_at is not None,
         "starred": notice.starred_at is not None,
         "kept": kept,
+        "sealed": is_sealed_notice(notice),
         "url": notice.url,
         "checks": [
             {"name": one.name, "result": one.result, "reason": one.reason} for one in notice.checks

@@ -10,13 +10,16 @@ from xhmtp_wsgi.protocol.access_code import new_identifier
 from xhmtp_wsgi.protocol.composing import NewMessage, compose
 from xhmtp_wsgi.protocol.header_block import scan
 from xhmtp_wsgi.protocol.header_values import display
+from xhmtp_wsgi.protocol.sealed_message import TYPE
 from xhmtp_wsgi.responses import json_response, response
 from xhmtp_wsgi.rest import schemas
 from xhmtp_wsgi.rest.operation import Call, Operation
 from xhmtp_wsgi.sender import outbox
 from xhmtp_wsgi.sender.fetch import described
-from xhmtp_wsgi.sender.injection import submit
+from xhmtp_wsgi.sender.injection import preview, submit
 from xhmtp_wsgi.sender.outbox import StoredMessage
+from xhmtp_wsgi.sender.sealed_contents import described_plan
+from xhmtp_wsgi.sender.sealing import Policy, Wish
 
 
 def _sent(call: Call) -> Response:
@@ -28,6 +31,29 @@ def _sent(call: Call) -> Response:
 
 
 def _send(call: Call) -> Response:
+    octets, wish = _composed(call)
+    try:
+        submission = submit(call.agent, [octets], str(call.owner), None, wish)
+    except Malformed as error:
+        raise Unprocessable(str(error)) from None
+    location = f"{call.request.path}/{submission.identifier}"
+    code = 201 if submission.is_new else 200
+    # As it is stored: with the header that injection has completed.
+    stored = outbox.several(call.agent.database, call.owner, [submission.identifier])[0]
+    return json_response(code, _described(call, stored), {"Location": location})
+
+
+def _plan(call: Call) -> Response:
+    octets, wish = _composed(call)
+    try:
+        found = preview(call.agent, [octets], str(call.owner), None, wish)
+    except Malformed as error:
+        raise Unprocessable(str(error)) from None
+    return json_response(200, described_plan(found))
+
+
+def _composed(call: Call) -> tuple[bytes, Wish]:
+    """The message that the body tells of, and how it is to be sealed. Raises Unprocessable."""
     body: dict[str, Any] = call.body
     now = datetime.fromtimestamp(call.agent.clock(), UTC)
     new = NewMessage(
@@ -41,16 +67,16 @@ def _send(call: Call) -> Response:
         references=body.get("references", ""),
     )
     message_id = body.get("message-id") or f"<{new_identifier()}@{call.owner.domain}>"
+    given = body.get("seal")
+    wish = Wish(
+        policy=None if given is None else Policy(given),
+        subject_outside=body.get("show-subject"),
+        accept_new_keys=body.get("accept-new-keys", False),
+    )
     try:
-        octets = compose(new, date=now, message_id=message_id)
-        submission = submit(call.agent, [octets], str(call.owner), None)
+        return compose(new, date=now, message_id=message_id), wish
     except Malformed as error:
         raise Unprocessable(str(error)) from None
-    location = f"{call.request.path}/{submission.identifier}"
-    code = 201 if submission.is_new else 200
-    # As it is stored: with the header that injection has completed.
-    stored = outbox.several(call.agent.database, call.owner, [submission.identifier])[0]
-    return json_response(code, _described(call, stored), {"Location": location})
 
 
 def _one(call: Call) -> Response:
@@ -66,11 +92,12 @@ def _content(call: Call) -> Response:
     message = _own(call)
     if message.withdrawn_at is not None or message.expires_at <= call.agent.clock():
         raise Gone("it is withdrawn, or kept no more")
+    kind, ending = ("message/rfc822", "eml") if message.sealed is None else (TYPE, "age")
     answer = response(
         200,
         b"",
-        "message/rfc822",
-        {"Content-Disposition": f'attachment; filename="{message.identifier}.eml"'},
+        kind,
+        {"Content-Disposition": f'attachment; filename="{message.identifier}.{ending}"'},
     )
     answer.app_iter = outbox.octets(call.agent.database, message.identifier, 0, message.size)
     answer.content_length = message.size
@@ -111,6 +138,11 @@ OPERATIONS = (
         "send", "POST", "sent",
         "Send a message; the same message-id again changes nothing, and answers 200", _send,
         {201: _SENT, 200: _SENT}, body=schemas.reference("NewMessage"),
+    ),
+    Operation(
+        "plan", "POST", "plan",
+        "What would become of a message for each recipient: sealed, in clear, or refused", _plan,
+        {200: schemas.reference("Plan")}, body=schemas.reference("NewMessage"),
     ),
     Operation(
         "status", "GET", "sent/{id}", "One message, recipient by recipient", _one, {200: _SENT},

@@ -1,9 +1,11 @@
 """What goes over the wire, as JSON Schema: the same schemas check it and describe it."""
 
+from xhmtp_wsgi.passwords import MAX_PASSWORD
 from xhmtp_wsgi.protocol.status import State
 from xhmtp_wsgi.recipient.filters import MAX_PATTERN, Action
 from xhmtp_wsgi.rest.operation import Schema
 from xhmtp_wsgi.sender.drafts import MOST_TEXT
+from xhmtp_wsgi.sender.sealing import Policy
 
 IDENTIFIER = r"^[A-Za-z0-9_-]{1,64}$"
 MOST_AT_ONCE = 200  # items of one answer
@@ -76,6 +78,7 @@ MESSAGE = strict(
         "seen": {"type": "boolean"},
         "starred": {"type": "boolean"},
         "kept": {"type": "boolean"},
+        "sealed": {"type": "boolean"},
         "url": TEXT,
         "checks": {"type": "array", "items": reference("Check")},
     }
@@ -87,6 +90,7 @@ CHANGE: Schema = {
     ),
     "minProperties": 1,
 }
+UNSEALING = strict({"password": {"type": "string", "minLength": 1, "maxLength": MAX_PASSWORD}})
 FOLDERS = strict(
     {
         "name": TEXT,
@@ -106,6 +110,7 @@ RECIPIENT = strict(
     {
         "address": TEXT,
         "state": {"enum": [state.value for state in State]},
+        "sealed": PERHAPS_TEXT,
         "tries": COUNT,
         "next-try": PERHAPS_TIME,
         "last-try": PERHAPS_TIME,
@@ -146,8 +151,33 @@ NEW_MESSAGE = strict(
             "pattern": "^<[!-;=?-~]+>$",
             "not": {"pattern": "\\s"},
         },
+        "seal": {"enum": [policy.value for policy in Policy]},
+        "show-subject": {"type": "boolean"},
+        "accept-new-keys": {"type": "boolean"},
     },
-    optional=["to", "cc", "bcc", "subject", "text", "in-reply-to", "references", "message-id"],
+    optional=[
+        "to", "cc", "bcc", "subject", "text", "in-reply-to", "references", "message-id",
+        "seal", "show-subject", "accept-new-keys",
+    ],
+)  # fmt: skip
+PLAN = strict(
+    {
+        "policy": {"enum": [policy.value for policy in Policy]},
+        "recipients": {
+            "type": "array",
+            "items": strict(
+                {
+                    "address": TEXT,
+                    "sealed": PERHAPS_TEXT,
+                    "refused": PERHAPS_TEXT,
+                    "in-clear": PERHAPS_TEXT,
+                    "keys": {"type": "array", "items": TEXT},
+                    "first-seen": {"type": "boolean"},
+                    "changed": PERHAPS_TEXT,
+                }
+            ),
+        },
+    }
 )
 DRAFT_FIELDS = strict(
     {
@@ -165,6 +195,7 @@ DRAFT = strict(
     {
         "id": TEXT,
         "changed": TIME,
+        "sealed": {"type": "boolean"},
         **dict.fromkeys(("to", "cc", "bcc", "subject", "text", "in-reply-to", "references"), TEXT),
         "attachments": {
             "type": "array",
@@ -211,11 +242,13 @@ COMPONENTS: dict[str, Schema] = {
     "Check": CHECK,
     "Message": MESSAGE,
     "Change": CHANGE,
+    "Unsealing": UNSEALING,
     "Folder": FOLDERS,
     "Mailbox": MAILBOX,
     "Recipient": RECIPIENT,
     "Sent": SENT,
     "NewMessage": NEW_MESSAGE,
+    "Plan": PLAN,
     "DraftFields": DRAFT_FIELDS,
     "Draft": DRAFT,
     "Token": TOKEN,

@@ -2,7 +2,8 @@
 
 A draft, and not just a filled-in form: a form without script can then have files attached, and
 nothing is lost. What a message says is quoted where it can be opened; a reply is begun without it
-where its sender's server is down.
+where its sender's server is down, or it is sealed and locked. What answers a sealed message that is
+unlocked is a sealed draft.
 """
 
 from webob import Response
@@ -12,10 +13,12 @@ from xhmtp_wsgi.errors import MalformedMessage, TooLarge, XHMTPError
 from xhmtp_wsgi.protocol.composing import NewMessage, forward_of, header_fields, reply_to
 from xhmtp_wsgi.protocol.mime_parts import entity_of
 from xhmtp_wsgi.recipient.inbox import Notice
+from xhmtp_wsgi.recipient.unsealing import true_fields
+from xhmtp_wsgi.secret_box import Locked
 from xhmtp_wsgi.sender import drafts
 from xhmtp_wsgi.sender.drafts import DraftFields
 from xhmtp_wsgi.web.own_choices import SIGNATURE
-from xhmtp_wsgi.web.reading import open_message
+from xhmtp_wsgi.web.sealed_reading import open_for
 from xhmtp_wsgi.web.shown_parts import parts_of
 from xhmtp_wsgi.web.shown_text import is_html, text_of_message
 from xhmtp_wsgi.web.visit import Visit
@@ -35,19 +38,30 @@ def reply_to_all(visit: Visit, notice: Notice) -> Response:
 
 
 def forward(visit: Visit, notice: Notice) -> Response:
-    """Begins a message that passes it on. Raises as ``open_message`` does."""
-    octets = open_message(visit.agent, visit.owner, notice).octets
-    return forward_octets(visit, octets)
+    """Begins a message that passes it on. Raises as ``open_for`` does."""
+    opened = open_for(visit, notice)
+    return forward_octets(visit, opened.octets, sealed=opened.sealed)
 
 
-def forward_octets(visit: Visit, octets: bytes) -> Response:
-    """The same for a message that is at hand: its text, and itself where it has more than that."""
+def forward_octets(visit: Visit, octets: bytes, *, sealed: bool = False) -> Response:
+    """The same for a message that is at hand: its text, and itself where it has more than that.
+
+    ``sealed``: that is how it came. Raises Locked for such a one where no key is unlocked.
+    """
     text = text_of_message(octets, MOST_QUOTED)
     new = forward_of(_fields(octets), text, str(visit.owner))
-    draft = _begun(visit, new)
+    draft = _begun(visit, new, sealed=sealed)
     if _has_more_than_text(octets):
         try:
-            drafts.attach(visit.database, visit.owner, draft, ORIGINAL, "message/rfc822", octets)
+            drafts.attach(
+                visit.database,
+                visit.owner,
+                draft,
+                ORIGINAL,
+                "message/rfc822",
+                octets,
+                visit.draft_boxes,
+            )
         except TooLarge:
             drafts.delete(visit.database, visit.owner, draft)
             raise
@@ -61,20 +75,22 @@ def signed(visit: Visit, text: str) -> str:
 
 
 def _reply(visit: Visit, notice: Notice, *, everybody: bool) -> Response:
-    told, text, unquoted = header_fields(notice.headers), "", None
+    told, text, unquoted, sealed = header_fields(notice.headers), "", None, False
     try:
-        octets = open_message(visit.agent, visit.owner, notice).octets
-    except XHMTPError:
+        opened = open_for(visit, notice)
+    except XHMTPError as error:
         # The reply matters more than what it quotes; the form tells that it is missing.
-        unquoted = "yes"
+        unquoted = "sealed" if isinstance(error, Locked) else "yes"
     else:
-        told = {**_fields(octets), **told}
-        text = text_of_message(octets, MOST_QUOTED)
+        sealed = opened.sealed
+        inside = _fields(opened.octets)
+        told = true_fields(notice, opened.octets) if sealed else {**inside, **told}
+        text = text_of_message(opened.octets, MOST_QUOTED)
     new = reply_to(told, text, str(visit.owner), everybody=everybody)
-    return visit.redirect("compose", _begun(visit, new), unquoted=unquoted)
+    return visit.redirect("compose", _begun(visit, new, sealed=sealed), unquoted=unquoted)
 
 
-def _begun(visit: Visit, new: NewMessage) -> str:
+def _begun(visit: Visit, new: NewMessage, *, sealed: bool) -> str:
     fields = DraftFields(
         to=", ".join(new.to),
         cc=", ".join(new.cc),
@@ -83,7 +99,14 @@ def _begun(visit: Visit, new: NewMessage) -> str:
         in_reply_to=new.in_reply_to,
         references=new.references,
     )
-    return drafts.save(visit.database, visit.owner, fields, visit.agent.clock())
+    return drafts.save(
+        visit.database,
+        visit.owner,
+        fields,
+        visit.agent.clock(),
+        boxes=visit.draft_boxes,
+        sealed=sealed,
+    )
 
 
 def _fields(octets: bytes) -> dict[str, str]:

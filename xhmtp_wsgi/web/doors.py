@@ -29,7 +29,7 @@ MOST_WAY = 500  # characters
 def way_back(path: tuple[str, ...]) -> str:
     """The query that leads from logging in to a page; empty where that is the inbox."""
     way = "/".join(quote(segment, safe="") for segment in path)
-    if not _segments(way) or way == "inbox":
+    if not segments(way) or way == "inbox":
         return ""
     return f"?to={quote(way, safe='')}"
 
@@ -38,7 +38,7 @@ def _logging_in(
     agent: Agent, request: Request, owner: Endpoint, prefix: str, method: str
 ) -> Response:
     """The form to log in by, and what takes it."""
-    path = _segments(_query(request, "to")) or ("inbox",)
+    path = segments(_query(request, "to")) or ("inbox",)
     if method == "POST":
         return _log_in(agent, request, owner, prefix, path)
     already = login.known(agent, request, owner)
@@ -88,6 +88,7 @@ def _logging_out(
         login.end_session(agent, request)
     answer = led_to(page_path(prefix, owner, "login") + "?note=logged-out")
     login.set_cookie(answer, agent, request, owner, prefix, "")
+    login.set_keeper_cookie(answer, agent, request, owner, prefix, "")
     return answer
 
 
@@ -120,7 +121,7 @@ def _query(request: Request, name: str) -> str:
     return str(parse_qs(request.query_string).get(name, [""])[0])
 
 
-def _segments(way: str) -> tuple[str, ...]:
+def segments(way: str) -> tuple[str, ...]:
     """The path that ``way_back`` told; empty for what leads anywhere else."""
     found = tuple(unquote(segment) for segment in way.split("/"))
     if len(way) > MOST_WAY or any(segment in ("", ".", "..") for segment in found):

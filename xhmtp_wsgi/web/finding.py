@@ -1,11 +1,14 @@
-"""``GET search?q=``: what he has got and what he has sent, by words of subject, people, texts."""
+"""``GET search?q=``: what he has got and what he has sent, by words of subject, people, texts.
+
+Where his key is unlocked, also by what is inside of sealed messages that he has opened.
+"""
 
 from collections.abc import Mapping, Sequence
 
 from webob import Response
 
 from xhmtp_wsgi import search
-from xhmtp_wsgi.recipient import inbox, mailbox
+from xhmtp_wsgi.recipient import inbox, mailbox, sealed_extracts
 from xhmtp_wsgi.recipient.inbox import Notice
 from xhmtp_wsgi.search import Hit
 from xhmtp_wsgi.sender import outbox
@@ -20,7 +23,7 @@ def shown_search(visit: Visit) -> Response:
     asked = visit.query("q")[: search.MOST_QUERY].strip()
     before = visit.number("before")
     limit = visit.agent.settings.page_size
-    hits = search.find(visit.database, visit.owner, asked, limit=limit + 1, before=before)
+    hits = _found(visit, asked, limit + 1, before)
     shown = hits[:limit]
     more = len(hits) > limit
     return visit.page(
@@ -36,12 +39,23 @@ def shown_search(visit: Visit) -> Response:
 PAGES: Mapping[str, Page] = {"search": Page(get=shown_search)}
 
 
+def _found(visit: Visit, asked: str, limit: int, before: int | None) -> list[Hit]:
+    """The hits, newest first, each once."""
+    hits = search.find(visit.database, visit.owner, asked, limit=limit, before=before)
+    if not visit.is_unlocked:
+        return hits
+    inside = sealed_extracts.find(
+        visit.database, visit.owner, visit.identities, asked, limit=limit, before=before
+    )
+    return sorted({*hits, *inside}, key=lambda hit: hit.number, reverse=True)[:limit]
+
+
 def _lines(visit: Visit, hits: Sequence[Hit]) -> list[Line]:
     """What was found, in the order of the hits; what is gone meanwhile is left out."""
     lines: dict[tuple[str, str], Line] = {}
-    for notice in mailbox.several(visit.database, visit.owner, _items(hits, inbox.SEARCH_KIND)):
-        key = inbox.SEARCH_KIND, notice.identifier
-        lines[key] = received(visit, notice, place=_place(notice))
+    came = mailbox.several(visit.database, visit.owner, _items(hits, inbox.SEARCH_KIND))
+    for line in received(visit, came, _place):
+        lines[inbox.SEARCH_KIND, line.identifier] = line
     for message in outbox.several(visit.database, visit.owner, _items(hits, outbox.SEARCH_KIND)):
         lines[outbox.SEARCH_KIND, message.identifier] = sent(visit, message, place="Sent")
     keys = [(hit.kind, hit.item) for hit in hits]

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from webob import Response
 
 from xhmtp_wsgi.recipient import mailbox
+from xhmtp_wsgi.recipient.inbox import Notice
 from xhmtp_wsgi.recipient.mailbox import INBOX, OWN_FOLDERS, Wanted
 from xhmtp_wsgi.web import changes, words
-from xhmtp_wsgi.web.listing import received
+from xhmtp_wsgi.web.listing import no_place, received
 from xhmtp_wsgi.web.page import Page
 from xhmtp_wsgi.web.visit import Visit
 
@@ -70,6 +71,10 @@ def _only_unread(visit: Visit) -> bool:
     return visit.query("only") == "unread"
 
 
+def _folder_of(notice: Notice) -> str:
+    return words.folder(notice.folder)
+
+
 def _list(visit: Visit, shown: _Shown) -> Response:
     before = visit.number("before")
     limit = visit.agent.settings.page_size
@@ -83,12 +88,7 @@ def _list(visit: Visit, shown: _Shown) -> Response:
         folder=shown.folder,
         unread=shown.unread,
         before=before,
-        lines=[
-            received(
-                visit, notice, place="" if shown.folder is not None else words.folder(notice.folder)
-            )
-            for notice in notices
-        ],
+        lines=received(visit, notices, no_place if shown.folder is not None else _folder_of),
         own_folders=[name for name in names if name not in OWN_FOLDERS and name != shown.folder],
         newest=shown.url(visit) if before is not None else "",
         older=shown.url(visit, notices[-1].position) if len(found) > limit else "",

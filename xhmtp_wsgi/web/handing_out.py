@@ -12,6 +12,7 @@ from webob import Response
 
 from xhmtp_wsgi.errors import NotFound
 from xhmtp_wsgi.protocol.mime_parts import entity_of
+from xhmtp_wsgi.protocol.sealed_message import TYPE
 from xhmtp_wsgi.responses import response
 from xhmtp_wsgi.web.shown_parts import name_of, octets_of, parts_of, type_of
 
@@ -47,6 +48,11 @@ def source(octets: bytes) -> Response:
 def whole(octets: bytes, identifier: str) -> Response:
     """The message as it is, as a file that mail programs open."""
     return _file([octets], f"{identifier}.eml", "message/rfc822")
+
+
+def age_file(octets: bytes, identifier: str) -> Response:
+    """A sealed message as it came, as a file that age opens."""
+    return _file([octets], f"{identifier}.age", TYPE)
 
 
 def _file(pieces: Sequence[bytes], name: str, kind: str) -> Response:

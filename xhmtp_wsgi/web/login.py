@@ -18,6 +18,8 @@ from xhmtp_wsgi.sessions import GOOD_FOR, Sessions
 from xhmtp_wsgi.web.visit import Means
 
 COOKIE = "xhmtp_session"
+KEEPER_COOKIE = "xhmtp_unlocked"
+"""Of a session that logs nobody in, and keeps the keys of whom the site logs in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,19 +84,44 @@ def log_in(agent: Agent, request: Request, owner: Endpoint, password: str) -> st
 
 def end_session(agent: Agent, request: Request) -> None:
     """Ends the session that the browser has, if it has any."""
-    secret = _cookie(request)
-    if secret is not None:
-        sessions_of(agent).end(secret)
+    for secret in (_cookie(request), keeper(request)):
+        if secret is not None:
+            sessions_of(agent).end(secret)
+
+
+def keeper(request: Request) -> str | None:
+    """The secret of the session that the browser has for keys alone; it logs nobody in."""
+    return _cookie(request, KEEPER_COOKIE)
 
 
 def set_cookie(
     answer: Response, agent: Agent, request: Request, owner: Endpoint, prefix: str, secret: str
 ) -> None:
     """Has the browser keep a session's secret, or with an empty one forget it."""
+    _set_cookie(answer, agent, request, owner, prefix, COOKIE, secret, int(GOOD_FOR))
+
+
+def set_keeper_cookie(
+    answer: Response, agent: Agent, request: Request, owner: Endpoint, prefix: str, secret: str
+) -> None:
+    """The same for the session that ``keeper`` tells, until the browser is closed."""
+    _set_cookie(answer, agent, request, owner, prefix, KEEPER_COOKIE, secret, None)
+
+
+def _set_cookie(
+    answer: Response,
+    agent: Agent,
+    request: Request,
+    owner: Endpoint,
+    prefix: str,
+    name: str,
+    secret: str,
+    good_for: int | None,
+) -> None:
     answer.set_cookie(
-        COOKIE,
+        name,
         secret,
-        max_age=int(GOOD_FOR) if secret else 0,
+        max_age=good_for if secret else 0,
         path=f"/{prefix}/",
         secure=_over_tls(agent, request, owner),
         httponly=True,
@@ -135,6 +162,6 @@ def _by_password(agent: Agent, request: Request, owner: Endpoint) -> Visitor | N
     return Visitor(account, Means.BASIC)
 
 
-def _cookie(request: Request) -> str | None:
-    secret = request.cookies.get(COOKIE)
+def _cookie(request: Request, name: str = COOKIE) -> str | None:
+    secret = request.cookies.get(name)
     return secret if secret and len(secret) <= 100 else None

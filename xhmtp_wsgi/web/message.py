@@ -4,6 +4,9 @@ A message is fetched when its owner opens it, which is a GET, as people follow l
 nothing is fetched without a person: not for HEAD, not where the browser only looks ahead, and not
 again for FAILED_FOR seconds after it failed, however often the page is loaded. Who does not want to
 wait presses "Try again", which is a POST.
+
+A sealed message is fetched where a key that its owner has given to the agent is unlocked: before,
+the page asks for his password (``unlocking``), or tells how to open it elsewhere.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,20 +18,25 @@ from xhmtp_wsgi.errors import Malformed, NotFound, TooMany, Transient, XHMTPErro
 from xhmtp_wsgi.protocol.composing import header_fields
 from xhmtp_wsgi.protocol.header_values import addresses
 from xhmtp_wsgi.protocol.message_url import MessageURL
-from xhmtp_wsgi.recipient import mailbox, reading
+from xhmtp_wsgi.recipient import held_keys, mailbox, reading
 from xhmtp_wsgi.recipient.inbox import Notice
 from xhmtp_wsgi.recipient.reading import ReadMessage
+from xhmtp_wsgi.recipient.unsealing import is_sealed_notice, true_fields
 from xhmtp_wsgi.responses import response
+from xhmtp_wsgi.secret_box import Locked
 from xhmtp_wsgi.web import answering, listing
 from xhmtp_wsgi.web.changes import CHANGES
 from xhmtp_wsgi.web.conversation import around
+from xhmtp_wsgi.web.doors import way_back
 from xhmtp_wsgi.web.failed_readings import FailedReadings
-from xhmtp_wsgi.web.handing_out import handed_out, source, whole
+from xhmtp_wsgi.web.handing_out import age_file, handed_out, source, whole
 from xhmtp_wsgi.web.page import Page
 from xhmtp_wsgi.web.reading import NotSwitchedOn, Opened, Source, keep_copy, open_message
+from xhmtp_wsgi.web.sealed_reading import inside_of, open_for
 from xhmtp_wsgi.web.shown_checks import failed, has_new_key, shown_checks
 from xhmtp_wsgi.web.shown_message import Heading, heading_of, raw_fields, shown_message
-from xhmtp_wsgi.web.trouble import Trouble, trouble_of
+from xhmtp_wsgi.web.trouble import SEAL_TROUBLES, Trouble, trouble_of
+from xhmtp_wsgi.web.unlocking import UNLOCK
 from xhmtp_wsgi.web.visit import Visit
 
 _failed = FailedReadings()
@@ -41,20 +49,32 @@ class _Outcome:
     opened: Opened | None = None
     trouble: Trouble | None = None
     switched_off: bool = False
+    locked: bool = False
 
 
 def shown(visit: Visit) -> Response:
     """``GET message/ID``, and what lies below it."""
     notice = _named(visit)
+    if not visit.path[2:]:
+        return _shown_page(visit, notice)
+    try:
+        return _below(visit, notice)
+    except SEAL_TROUBLES:
+        # Its page tells in plain words what is wrong.
+        return visit.redirect("message", notice.identifier)
+
+
+def _below(visit: Visit, notice: Notice) -> Response:
     match visit.path[2:]:
-        case ():
-            return _shown_page(visit, notice)
         case ("part", number):
             return handed_out(_octets(visit, notice), number)
         case ("source",):
             return source(_octets(visit, notice))
         case ("whole",):
             return whole(_octets(visit, notice), notice.identifier)
+        case ("sealed",) if is_sealed_notice(notice):
+            sealed = open_message(visit.agent, visit.owner, notice)
+            return age_file(sealed.octets, notice.identifier)
     raise NotFound("there is no such page")
 
 
@@ -75,7 +95,7 @@ def _named(visit: Visit) -> Notice:
 
 
 def _octets(visit: Visit, notice: Notice) -> bytes:
-    return open_message(visit.agent, visit.owner, notice).octets
+    return open_for(visit, notice).octets
 
 
 def _shown_page(visit: Visit, notice: Notice) -> Response:
@@ -96,12 +116,15 @@ def _tried(visit: Visit, notice: Notice, *, keep: bool = False) -> _Outcome:
     """Opens it, and notes that it was seen, or that that failed."""
     agent = visit.agent
     try:
-        outcome = _Outcome(open_message(agent, visit.owner, notice, keep=keep))
+        outcome = _Outcome(open_for(visit, notice, keep=keep))
     except NotSwitchedOn:
         outcome = _Outcome(switched_off=True)
+    except Locked:
+        return _Outcome(locked=True)
     except XHMTPError as error:
         trouble = trouble_of(error, notice, agent.clock())
-        if not isinstance(error, TooMany):
+        # With another key, or in another moment, it can be read.
+        if not isinstance(error, (TooMany, *SEAL_TROUBLES)):
             _failed.note(notice.identifier, trouble, agent.monotonic())
         return _Outcome(trouble=trouble)
     _failed.forget(notice.identifier)
@@ -115,13 +138,21 @@ def _page(visit: Visit, notice: Notice, outcome: _Outcome) -> Response:
     prefer_html = visit.query("as") != "text"
     message = None if opened is None else shown_message(opened.octets, prefer_html=prefer_html)
     checks = [*notice.checks, *(opened.checks if opened else ())]
-    conversation = around(visit, notice.thread, notice.identifier, notice.received_at)
+    inside = inside_of(visit, notice)
+    thread = notice.thread if inside is None else inside.thread
+    conversation = around(visit, thread, notice.identifier, notice.received_at)
     return visit.page(
         "message.html",
         notice=notice,
         heading=_heading(notice, opened),
         known=listing.known(notice),
-        no_subject=listing.NO_SUBJECT,
+        no_subject=listing.SEALED_SUBJECT
+        if opened is None and is_sealed_notice(notice)
+        else listing.NO_SUBJECT,
+        sealed=is_sealed_notice(notice) or (opened is not None and opened.sealed),
+        locked=outcome.locked,
+        unlock_action=visit.url(UNLOCK) + way_back(("message", notice.identifier)),
+        is_held=outcome.locked and held_keys.has_any(visit.database, visit.owner),
         message=message,
         as_text=not prefer_html,
         trouble=outcome.trouble,
@@ -140,8 +171,13 @@ def _page(visit: Visit, notice: Notice, outcome: _Outcome) -> Response:
 
 
 def _heading(notice: Notice, opened: Opened | None) -> Heading:
-    """As the notification told it, and what that had left out from the message itself."""
+    """As the notification told it, and what that had left out from the message itself.
+
+    Of a sealed one as it is inside.
+    """
     told = header_fields(notice.headers)
+    if opened is not None and opened.sealed:
+        return heading_of(true_fields(notice, opened.octets))
     return heading_of({**(raw_fields(opened.octets) if opened else {}), **told})
 
 
@@ -176,9 +212,10 @@ def _keep(visit: Visit, notice: Notice) -> Response:
 def _trust(visit: Visit, notice: Notice) -> Response:
     """Takes the key that signed it for its author's from now on."""
     agent, owner = visit.agent, visit.owner
-    opened = open_message(agent, owner, notice)
+    opened = open_for(visit, notice)
     reading.trust(agent, owner, opened.octets)
-    if opened.kept:
+    # What was found inside of a sealed one is kept nowhere: it is looked at each time.
+    if opened.kept and not opened.sealed:
         author = reading.check_author(agent, owner, opened.octets)
         others = [check for check in opened.checks if check.name != author.name]
         keep_copy(agent, owner, notice, ReadMessage(opened.octets, (*others, author)))

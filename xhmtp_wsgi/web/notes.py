@@ -23,6 +23,10 @@ NOTES: Mapping[str, str] = {
     "filter-removed": "The rule is removed.",
     "key-added": "The key is published.",
     "key-removed": "The key is no longer published.",
+    "unlocked": "Unlocked: your sealed messages are shown until you lock them or log out.",
+    "locked": "Locked: your sealed messages are shown to nobody who has not your password.",
+    "key-given": "This site holds your key.",
+    "key-taken-back": "This site holds that key no longer, and has forgotten what it opened.",
     "logged-out": "You are logged out.",
     # Messages that are written and sent (message, compose, sent)
     "sent": "Sent. Each recipient's agent is being told.",

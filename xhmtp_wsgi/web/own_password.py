@@ -1,5 +1,7 @@
 """``settings/password``: a new password, for whoever has one of ours.
 
+Keys that the agent holds for him are sealed with the new one, if the old one opens them.
+
 Security: who is logged in must know the old one as well, and every other session ends.
 """
 
@@ -10,6 +12,7 @@ from xhmtp_wsgi.accounts import accounts
 from xhmtp_wsgi.errors import Forbidden, NotAuthenticated
 from xhmtp_wsgi.login_guard import guarded
 from xhmtp_wsgi.passwords import MAX_PASSWORD
+from xhmtp_wsgi.recipient import held_keys
 from xhmtp_wsgi.web import login
 from xhmtp_wsgi.web.visit import Means, Visit
 
@@ -41,6 +44,8 @@ def changed(visit: Visit) -> Response:
         )
     except NotAuthenticated:
         return _page(visit, old="That is not your password.")
+    # First the keys, and all or none of them: the old password still opens what is left.
+    held_keys.change_password(visit.database, visit.owner, old, new)
     accounts_here.set_password(visit.owner, new)
     sessions = login.sessions_of(visit.agent)
     sessions.end_all(visit.account)

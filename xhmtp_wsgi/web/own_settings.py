@@ -5,7 +5,14 @@ from collections.abc import Mapping
 from webob import Response
 
 from xhmtp_wsgi.errors import MethodNotAllowed, NotFound
-from xhmtp_wsgi.web import own_choices, own_feeds, own_filters, own_keys, own_password
+from xhmtp_wsgi.web import (
+    own_choices,
+    own_feeds,
+    own_filters,
+    own_keys,
+    own_password,
+    own_sealing,
+)
 from xhmtp_wsgi.web.page import Page
 from xhmtp_wsgi.web.visit import Visit
 
@@ -16,6 +23,7 @@ PARTS: Mapping[tuple[str, ...], Page] = {
     ("feeds.opml",): Page(get=own_feeds.listed, post=own_feeds.listed_with_token),
     ("filters",): Page(get=own_filters.shown, post=own_filters.changed),
     ("keys",): Page(get=own_keys.shown, post=own_keys.changed),
+    ("sealing",): Page(get=own_sealing.shown, post=own_sealing.changed),
 }
 """By what stands behind ``settings`` in the path."""
 
@@ -36,7 +44,9 @@ def changed(visit: Visit) -> Response:
     return page.post(visit)
 
 
-PAGES: Mapping[str, Page] = {"settings": Page(get=shown, post=changed)}
+MOST_OCTETS = 512 << 10
+"""Of a form: an OpenPGP key may have 256 KiB, and is half as long again as a field of a form."""
+PAGES: Mapping[str, Page] = {"settings": Page(get=shown, post=changed, most=MOST_OCTETS)}
 
 
 def _part(visit: Visit) -> Page:

@@ -16,6 +16,7 @@ from xhmtp_wsgi.errors import (
 )
 from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.routes import PageRoute, page_path
+from xhmtp_wsgi.secret_box import Locked
 from xhmtp_wsgi.web import (
     compose,
     doors,
@@ -27,11 +28,12 @@ from xhmtp_wsgi.web import (
     own_settings,
     quarantine,
     sent,
+    unlocking,
 )
 from xhmtp_wsgi.web.address import led_to, prefix_for
 from xhmtp_wsgi.web.failure import failure, internal_failure, wants_html
 from xhmtp_wsgi.web.form import read_form
-from xhmtp_wsgi.web.page import Page
+from xhmtp_wsgi.web.page import Handler, Page
 from xhmtp_wsgi.web.visit import Visit
 
 logger = logging.getLogger(__name__)
@@ -44,6 +46,7 @@ PAGES: Mapping[str, Page] = {
     **sent.PAGES,
     **quarantine.PAGES,
     **own_settings.PAGES,
+    **unlocking.PAGES,
 }
 """The pages, by the first segment of their path."""
 
@@ -95,6 +98,7 @@ def _visit(
         token=origin.form_token(agent.database, owner, who.session),
         path=path,
         prefix=prefix,
+        keeper=who.session or login.keeper(request),
     )
 
 
@@ -109,8 +113,18 @@ def _of_page(visit: Visit, method: str) -> Response:
         allowed = ("GET", "HEAD") if page.get is not None else ("POST",)
         raise MethodNotAllowed(method, allowed)
     if method == "GET":
-        return handler(visit)
+        return _shown(visit, handler)
     origin.require_own_page(visit.agent, visit.request, visit.owner)
     form = read_form(visit.request, page.most)
     origin.require_token(visit.token, form.text(origin.TOKEN))
     return handler(replace(visit, sent=form))
+
+
+def _shown(visit: Visit, handler: Handler) -> Response:
+    """What a page shows; where it is sealed and locked, the page that unlocks comes first."""
+    try:
+        return handler(visit)
+    except Locked:
+        if not wants_html(visit.request):
+            raise
+        return led_to(visit.url(unlocking.UNLOCK) + doors.way_back(visit.path))

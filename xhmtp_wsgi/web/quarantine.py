@@ -23,7 +23,7 @@ _ACTIONS: Mapping[str, tuple[Callable[..., None], str]] = {
 def shown_quarantine(visit: Visit) -> Response:
     """The newest of them."""
     found = inbox.quarantined(visit.database, visit.owner, MOST + 1)
-    lines = [received(visit, notice) for notice in found[:MOST]]
+    lines = received(visit, found[:MOST])
     return visit.page("quarantine.html", lines=lines, more=len(found) > MOST)
 
 

@@ -1,7 +1,7 @@
 """A draft becomes a message: its fields are read as people type them, and it is handed in."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from xhmtp_wsgi.agent import Agent
@@ -13,6 +13,7 @@ from xhmtp_wsgi.sender import drafts
 from xhmtp_wsgi.sender.drafts import Draft
 from xhmtp_wsgi.sender.injection import submit
 from xhmtp_wsgi.sender.outbox import StoredMessage
+from xhmtp_wsgi.sender.sealing import Plan, Wish, plan
 
 _BETWEEN = re.compile(r"[,;\r\n]")
 PEOPLE = ("to", "cc", "bcc")
@@ -32,10 +33,30 @@ def message_id_of(owner: Endpoint, key: str) -> str:
     return f"<{key}@{owner.domain}>"
 
 
-def send(agent: Agent, owner: Endpoint, draft: Draft, key: str) -> StoredMessage:
+def planned(agent: Agent, owner: Endpoint, draft: Draft, wish: Wish) -> Plan:
+    """What would become of a draft for each recipient, if it were sent now.
+
+    Raises UnusableFields, Forbidden where ``wish`` is less than the domain demands, or a Transient
+    error.
+    """
+    people = _people(draft, owner)
+    recipients = [mailbox.endpoint for mailboxes in people.values() for mailbox in mailboxes]
+    once = {str(endpoint): endpoint for endpoint in recipients}
+    return plan(agent, owner, list(once.values()), wish, remember=False)
+
+
+def send(
+    agent: Agent,
+    owner: Endpoint,
+    draft: Draft,
+    key: str,
+    wish: Wish,
+    uploads: Sequence[NewAttachment] = (),
+) -> StoredMessage:
     """Hands a draft in, once for each key. On disk when this returns; the draft stays.
 
-    Raises UnusableFields, or as ``injection.submit`` does.
+    ``wish``: how it is sealed; ``uploads``: what is attached beside what the draft has. Raises
+    UnusableFields, or as ``injection.submit`` does.
     """
     people = _people(draft, owner)
     octets = drafts.octets_of(agent.database, draft.attachments)
@@ -48,15 +69,19 @@ def send(agent: Agent, owner: Endpoint, draft: Draft, key: str) -> StoredMessage
         text=draft.fields.text,
         in_reply_to=draft.fields.in_reply_to,
         references=draft.fields.references,
-        attachments=tuple(
-            NewAttachment(one.name, one.type, octets[one.identifier]) for one in draft.attachments
+        attachments=(
+            *(
+                NewAttachment(one.name, one.type, octets[one.identifier])
+                for one in draft.attachments
+            ),
+            *uploads,
         ),
     )
     date = datetime.fromtimestamp(agent.clock(), UTC)
     message = compose(new, date=date, message_id=message_id_of(owner, key))
     del octets, new
     try:
-        return submit(agent, [message], str(owner), None).message
+        return submit(agent, [message], str(owner), None, wish).message
     except ImpossibleRecipients as error:
         raise UnusableFields(_by_field(error.reasons, people)) from None
 

@@ -4,10 +4,20 @@ from collections.abc import Mapping
 
 from webob import Response
 
-from xhmtp_wsgi.errors import Gone, Malformed, NotFound, TooLarge
+from xhmtp_wsgi.errors import (
+    Gone,
+    Malformed,
+    MalformedSeal,
+    NotFound,
+    NotSealedToThese,
+    SealBroken,
+    TooLarge,
+)
 from xhmtp_wsgi.protocol.composing import header_fields
 from xhmtp_wsgi.protocol.status import State
-from xhmtp_wsgi.recipient import reading
+from xhmtp_wsgi.recipient import held_keys, reading
+from xhmtp_wsgi.recipient.unsealing import unsealed
+from xhmtp_wsgi.secret_box import Locked
 from xhmtp_wsgi.sender import outbox
 from xhmtp_wsgi.sender.outbox import StoredMessage
 from xhmtp_wsgi.sender.progress import NOBODY, progress_of
@@ -15,9 +25,12 @@ from xhmtp_wsgi.web import listing
 from xhmtp_wsgi.web.answering import forward_octets
 from xhmtp_wsgi.web.conversation import around
 from xhmtp_wsgi.web.delivery_words import in_words, look_of, shown_recipient
+from xhmtp_wsgi.web.doors import way_back
 from xhmtp_wsgi.web.handing_out import handed_out, source, whole
 from xhmtp_wsgi.web.page import Page
 from xhmtp_wsgi.web.shown_message import heading_of, shown_message
+from xhmtp_wsgi.web.trouble import SEAL_TROUBLES
+from xhmtp_wsgi.web.unlocking import UNLOCK
 from xhmtp_wsgi.web.visit import Visit
 
 RECIPIENTS_ON_A_PAGE = 200
@@ -28,9 +41,17 @@ def shown(visit: Visit) -> Response:
     if len(visit.path) == 1:
         return _list(visit)
     message = _own(visit)
+    if not visit.path[2:]:
+        return _page(visit, message)
+    try:
+        return _below(visit, message)
+    except SEAL_TROUBLES:
+        # Its page tells in plain words what is wrong.
+        return visit.redirect("sent", message.identifier)
+
+
+def _below(visit: Visit, message: StoredMessage) -> Response:
     match visit.path[2:]:
-        case ():
-            return _page(visit, message)
         case ("part", number):
             return handed_out(_octets(visit, message), number)
         case ("source",):
@@ -51,7 +72,8 @@ def done(visit: Visit) -> Response:
         outbox.withdraw(visit.database, message.identifier, visit.agent.clock())
         return visit.redirect("sent", message.identifier, note="withdrawn")
     if visit.path[2:] == () and visit.form().text("do") == "forward":
-        return forward_octets(visit, _octets(visit, message))
+        sealed = message.sealed is not None
+        return forward_octets(visit, _octets(visit, message), sealed=sealed)
     raise Malformed("there is no such change")
 
 
@@ -92,7 +114,10 @@ def _own(visit: Visit) -> StoredMessage:
 
 
 def _octets(visit: Visit, message: StoredMessage) -> bytes:
-    """The message. Raises Gone, or TooLarge for one that is not read into memory."""
+    """The message, unsealed if it is sealed to a key of his too.
+
+    Raises Gone, TooLarge for one that is not read into memory, Locked, or as ``unsealed`` does.
+    """
     if message.withdrawn_at is not None:
         raise Gone("you have withdrawn this message")
     if message.expires_at <= visit.agent.clock():
@@ -100,15 +125,29 @@ def _octets(visit: Visit, message: StoredMessage) -> bytes:
     if message.size > reading.MOST:
         raise TooLarge("the message", reading.MOST)
     pieces = outbox.octets(visit.database, message.identifier, 0, message.size)
-    return b"".join(pieces)
+    octets = b"".join(pieces)
+    if message.sealed is None:
+        return octets
+    if not visit.is_unlocked:
+        raise Locked("the message is sealed, and your keys are locked")
+    return unsealed(octets, visit.identities)
 
 
 def _page(visit: Visit, message: StoredMessage) -> Response:
-    trouble, content = "", None
+    trouble, content, locked = "", None, False
+    heading = heading_of(_told_fields(visit, message))
     try:
-        content = shown_message(_octets(visit, message), prefer_html=visit.query("as") != "text")
-    except (Gone, TooLarge) as error:
+        octets = _octets(visit, message)
+    except Locked:
+        locked = True
+    except NotSealedToThese:
+        trouble = "it is sealed, and none of the keys that are held here opens it"
+    except (Gone, TooLarge, SealBroken, MalformedSeal) as error:
         trouble = str(error)
+    else:
+        content = shown_message(octets, prefer_html=visit.query("as") != "text")
+        if message.sealed is not None:
+            heading = heading_of(header_fields(octets))
     statuses = outbox.statuses(visit.database, message.identifier)
     begin = max(visit.number("from") or 0, 0)
     recipients = [shown_recipient(one) for one in statuses[begin : begin + RECIPIENTS_ON_A_PAGE]]
@@ -118,9 +157,12 @@ def _page(visit: Visit, message: StoredMessage) -> Response:
     return visit.page(
         "sent_message.html",
         sent=message,
-        heading=heading_of(header_fields(message.header)),
-        no_subject=listing.NO_SUBJECT,
+        heading=heading,
+        no_subject=listing.SEALED_SUBJECT if message.sealed and not content else listing.NO_SUBJECT,
         message=content,
+        locked=locked,
+        is_held=locked and held_keys.has_any(visit.database, visit.owner),
+        unlock_action=visit.url(UNLOCK) + way_back(("sent", message.identifier)),
         trouble=trouble,
         as_text=visit.query("as") == "text",
         state=in_words(progress),
@@ -133,6 +175,14 @@ def _page(visit: Visit, message: StoredMessage) -> Response:
         earlier=conversation.earlier,
         later=conversation.later,
     )
+
+
+def _told_fields(visit: Visit, message: StoredMessage) -> dict[str, str]:
+    """The header as it stands outside; of a sealed message with those whom it was sent to."""
+    fields = header_fields(message.header)
+    if message.sealed is None:
+        return fields
+    return {"to": listing.recipients_of(visit, message), **fields}
 
 
 def _can_withdraw(visit: Visit, message: StoredMessage) -> bool:

@@ -11,6 +11,7 @@ _NAMES: Mapping[str, str] = {
     "agent": "The server that has it",
     "signature": "The signature of the sender's domain",
     "digest": "That it is unchanged",
+    "sealed": "The seal",
     "author": "The author's own signature",
     "original author": "The first author's own signature",
 }

@@ -9,7 +9,11 @@ from xhmtp_wsgi.errors import (
     DNSUnavailable,
     Forbidden,
     Gone,
+    MalformedMessage,
+    MalformedSeal,
     NotFound,
+    NotSealedToThese,
+    SealBroken,
     TLSFailed,
     TooLarge,
     TooMany,
@@ -19,6 +23,9 @@ from xhmtp_wsgi.protocol.message_url import MessageURL
 from xhmtp_wsgi.recipient.inbox import Notice
 from xhmtp_wsgi.recipient.notice_text import fields_of
 from xhmtp_wsgi.web import words
+
+SEAL_TROUBLES = (NotSealedToThese, SealBroken, MalformedSeal, MalformedMessage)
+"""What can be wrong with a sealed message that was fetched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +57,35 @@ def trouble_of(error: XHMTPError, notice: Notice, now: float) -> Trouble:
                 "This site is busy",
                 "Other messages are being fetched just now. Try again in a few seconds.",
                 can_pass=True,
+            )
+        case NotSealedToThese():
+            return Trouble(
+                "None of the keys that are held here opens it",
+                "It is sealed to another key. If that is one of yours, open the sealed file with "
+                "it yourself.",
+                can_pass=False,
+            )
+        case SealBroken():
+            return Trouble(
+                "It was changed, or cut, since it was sealed",
+                "Its seal is broken. So nothing of it is shown, not even what would be left.",
+                can_pass=True,
+                detail=str(error),
+            )
+        case MalformedSeal():
+            return Trouble(
+                "It is no sealed message, though it was announced as one",
+                f"What {host} has sent is not of the form that sealed messages have. So nothing of "
+                "it is shown.",
+                can_pass=True,
+                detail=str(error),
+            )
+        case MalformedMessage():
+            return Trouble(
+                "What was sealed is no message",
+                "It could be opened, and is something else than a message. Open the sealed file "
+                "yourself to see what it is.",
+                can_pass=False,
             )
         case Forbidden():
             return Trouble(

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode
 
 from webob import Request, Response
@@ -12,11 +13,16 @@ from xhmtp_wsgi.agent import Agent
 from xhmtp_wsgi.database import Database
 from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.routes import page_path
+from xhmtp_wsgi.secret_box import SecretBox
+from xhmtp_wsgi.sessions import Sessions
 from xhmtp_wsgi.web.address import led_to
 from xhmtp_wsgi.web.form import Form, whole_number
 from xhmtp_wsgi.web.notes import NOTES
 from xhmtp_wsgi.web.places import Place, places
 from xhmtp_wsgi.web.rendering import rendered
+
+if TYPE_CHECKING:
+    from xhmtp_wsgi.protocol.sealing import Identity
 
 
 class Means(StrEnum):
@@ -40,6 +46,8 @@ class Visit:
     """What every form of a page must send as its field ``token``."""
     path: tuple[str, ...]
     prefix: str
+    keeper: str | None = field(default=None, repr=False)
+    """The secret of the session that may keep his keys unlocked; None where he has none."""
     sent: Form | None = None
 
     @property
@@ -51,6 +59,28 @@ class Visit:
     def note(self) -> str:
         """What is to be told of the last change; empty where nothing is."""
         return NOTES.get(self.query("note"), "")
+
+    @cached_property
+    def identities(self) -> "tuple[Identity, ...]":
+        """The keys that he has unlocked, and not locked again; none for most visits."""
+        if self.keeper is None:
+            return ()
+        kept = Sessions(self.database, self.agent.clock).unlocked(self.keeper, self.account)
+        if not kept:
+            return ()
+        from xhmtp_wsgi.protocol.sealing import parse_identities
+
+        return parse_identities(kept.decode("ascii"))
+
+    @property
+    def is_unlocked(self) -> bool:
+        """Are sealed messages shown to him in this visit?"""
+        return bool(self.identities)
+
+    @cached_property
+    def draft_boxes(self) -> tuple[SecretBox, ...]:
+        """What opens and closes his drafts that answer sealed messages; none where it is locked."""
+        return tuple(SecretBox.of(one.secret, "drafts") for one in self.identities)
 
     def places(self) -> list[Place]:
         """The navigation."""

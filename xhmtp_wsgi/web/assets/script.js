@@ -47,6 +47,6 @@ list?.addEventListener("keydown", event => {
 });
 
 // What is shown once is chosen whole when it is entered, to be copied.
-for (const field of document.querySelectorAll("input.code[readonly]")) {
+for (const field of document.querySelectorAll(":is(input, textarea).code[readonly]")) {
   field.addEventListener("focus", () => field.select());
 }
