@@ -1,15 +1,25 @@
-"""xhmtp read: shows a message, fetched from its sender's agent, and tells what is known of it."""
+"""xhmtp read: shows a message, fetched from its sender's agent, and tells what is known of it.
+
+A sealed one is opened in memory: with its owner's own key, or with one that his agent holds and his
+password opens.
+"""
 
 import json
+import os
 import sys
+from pathlib import Path
 
 import click
 
 from xhmtp_wsgi.agent import Agent
 from xhmtp_wsgi.commands import FAILED, open_agent
-from xhmtp_wsgi.commands.opening import open_message
+from xhmtp_wsgi.commands.identity_files import (
+    identity_files,
+    identity_option,
+)
+from xhmtp_wsgi.commands.opening import is_sealed_message, open_message, unsealed_by
 from xhmtp_wsgi.commands.own_mailbox import message_of, owner_of
-from xhmtp_wsgi.errors import MalformedMessage
+from xhmtp_wsgi.errors import MalformedMessage, Unprocessable
 from xhmtp_wsgi.protocol.composing import header_fields
 from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.protocol.header_values import display
@@ -27,6 +37,9 @@ from xhmtp_wsgi.recipient.verdict import FAIL, Check
 @click.option("--json", "as_json", is_flag=True, help="As JSON: header, checks, text, parts.")
 @click.option("--leave-unseen", is_flag=True, help="Do not mark it as seen.")
 @click.option("--trust-new-key", is_flag=True, help="Take the author's key of this message as his.")
+@identity_option
+@click.option("--sealed", "as_age_file", is_flag=True,
+              help="The age file of a sealed message, as it came; `age -d` opens it.")  # fmt: skip
 @click.pass_context
 def read(
     context: click.Context,
@@ -37,16 +50,29 @@ def read(
     as_json: bool,
     leave_unseen: bool,
     trust_new_key: bool,
+    identity: tuple[Path, ...],
+    as_age_file: bool,
 ) -> None:
     """Show message NUMBER of ADDRESS's mailbox; what was checked goes to standard error.
 
     NUMBER as `xhmtp inbox` lists it, or an ID. It is fetched from its sender's agent, who notes
-    that, unless a copy is kept here. Exit 1 where a check failed.
+    that, unless a copy is kept here. A sealed one is opened with --identity, or with a key that
+    his agent holds, for which his password is asked for. Exit 1 where a check failed.
     """
     agent = open_agent(context.obj)
     owner = owner_of(agent, address)
     notice = message_of(agent, owner, which)
-    message = _opened(agent, owner, notice, trust_new_key)
+    files = identity_files(identity, os.environ)
+    message = open_message(agent, owner, notice)
+    is_sealed = is_sealed_message(notice, message)
+    if as_age_file:
+        if not is_sealed:
+            raise Unprocessable("the message is not sealed")
+        raw = True
+    elif is_sealed:
+        message = unsealed_by(agent, owner, notice, message, files)
+    if trust_new_key:
+        message = _trusted(agent, owner, message)
     checks = (*notice.checks, *message.checks)
     if not as_json:
         for check in checks:
@@ -54,7 +80,7 @@ def read(
     if raw:
         sys.stdout.buffer.write(message.octets)
     else:
-        _show(notice, message.octets, checks, part, as_json)
+        _show(notice, message.octets, checks, part, as_json, is_sealed)
     if not leave_unseen:
         now = agent.clock()
         mailbox.set_seen(agent.database, owner, [notice.identifier], now, seen=True)
@@ -62,17 +88,20 @@ def read(
         sys.exit(FAILED)
 
 
-def _opened(agent: Agent, owner: Endpoint, notice: Notice, trust_new_key: bool) -> ReadMessage:
-    message = open_message(agent, owner, notice)
-    if not trust_new_key:
-        return message
+def _trusted(agent: Agent, owner: Endpoint, message: ReadMessage) -> ReadMessage:
+    """Takes its author's key for his, and looks at the signature again."""
     reading.trust(agent, owner, message.octets)
     author = reading.check_author(agent, owner, message.octets)
-    return ReadMessage(message.octets, (message.checks[0], author))
+    return ReadMessage(message.octets, (*message.checks[:-1], author))
 
 
 def _show(
-    notice: Notice, octets: bytes, checks: tuple[Check, ...], part: int | None, as_json: bool
+    notice: Notice,
+    octets: bytes,
+    checks: tuple[Check, ...],
+    part: int | None,
+    as_json: bool,
+    is_sealed: bool,
 ) -> None:
     # Imported late: it brings the pages, and most commands need none of them.
     from xhmtp_wsgi.commands.message_text import (
@@ -92,6 +121,7 @@ def _show(
         described = {
             "number": notice.position,
             "id": notice.identifier,
+            "sealed": is_sealed,
             "header": _header(octets),
             "checks": {
                 check.name: {"result": check.result, "reason": check.reason} for check in checks

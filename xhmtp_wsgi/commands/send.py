@@ -2,10 +2,9 @@
 
 import json
 import mimetypes
-import secrets
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -13,19 +12,21 @@ from typing import BinaryIO
 import click
 
 from xhmtp_wsgi.agent import Agent
-from xhmtp_wsgi.commands import open_agent
+from xhmtp_wsgi.commands import FAILED, open_agent
+from xhmtp_wsgi.commands.author_key import AuthorKey
 from xhmtp_wsgi.commands.editing import edited
 from xhmtp_wsgi.commands.own_mailbox import own_address
-from xhmtp_wsgi.errors import MalformedMessage, MalformedSignature
+from xhmtp_wsgi.commands.sealing_options import sealing_options, told, wish_of, worth_telling
+from xhmtp_wsgi.errors import MalformedMessage
 from xhmtp_wsgi.protocol.access_code import new_identifier
 from xhmtp_wsgi.protocol.composing import NewAttachment, NewMessage, compose
 from xhmtp_wsgi.protocol.mailbox_list import typed_mailboxes
 from xhmtp_wsgi.protocol.message import author_of, split_header
-from xhmtp_wsgi.protocol.signed_message import sign_message
-from xhmtp_wsgi.protocol.ssh_signature import sign as ssh_sign
 from xhmtp_wsgi.request_body import PIECE
 from xhmtp_wsgi.sender.fetch import described
-from xhmtp_wsgi.sender.injection import Submission, submit
+from xhmtp_wsgi.sender.injection import Submission, preview, submit
+from xhmtp_wsgi.sender.sealed_contents import described_plan
+from xhmtp_wsgi.sender.sealing import Plan, Wish
 
 MOST_LOOKED_AT = 1 << 20  # octets in which the end of a header is looked for
 
@@ -46,6 +47,7 @@ existing_file = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--editor/--no-editor", default=None,
               help="Write it in $EDITOR; by default where a terminal is.")  # fmt: skip
 @click.option("--sign", type=click.File("rb"), help="Sign with this private SSH key.")
+@sealing_options
 @click.option("--json", "as_json", is_flag=True, help="Tell of it as JSON.")
 @click.pass_context
 def send(
@@ -59,6 +61,10 @@ def send(
     attach: tuple[Path, ...],
     editor: bool | None,
     sign: BinaryIO | None,
+    seal: str | None,
+    show_subject: bool | None,
+    accept_new_keys: bool,
+    dry_run: bool,
     as_json: bool,
 ) -> None:
     """Hand in the message in FILE (- is standard input), or a new one.
@@ -66,6 +72,7 @@ def send(
     With --subject, --cc, --bcc, --attach or --editor it is a new one, and at a terminal too; else
     standard input is a whole message. Prints the message's ID.
     """
+    handing = Handing(sign, wish_of(seal, show_subject, accept_new_keys), dry_run)
     agent = open_agent(context.obj)
     if editor is None:
         editor = file is None and sys.stdin.isatty()
@@ -75,13 +82,23 @@ def send(
     if not is_new:
         author = None if sender is None else _address(sender)
         message = pieces(file or sys.stdin.buffer)
-        tell(agent, hand_in(agent, message, author, to or None, sign), as_json)
+        tell(agent, hand_in(agent, message, author, to or None, handing), as_json)
         return
     new = NewMessage(
         sender=sender or str(own_address(agent)), to=to, cc=cc, bcc=bcc, subject=subject or "",
         attachments=attachments(attach),
     )  # fmt: skip
-    tell(agent, hand_in_new(agent, new, editor, sign), as_json)
+    tell(agent, hand_in_new(agent, new, editor, handing), as_json)
+
+
+@dataclass(frozen=True, slots=True)
+class Handing:
+    """How a message is handed in. ``key``: a private SSH key to sign with; ``wish``: how it is
+    sealed; ``dry_run``: only told."""
+
+    key: BinaryIO | None
+    wish: Wish
+    dry_run: bool = False
 
 
 def hand_in(
@@ -89,29 +106,33 @@ def hand_in(
     message: Iterable[bytes],
     sender: str | None,
     recipients: Sequence[str] | None,
-    key: BinaryIO | None,
-) -> Submission:
+    handing: Handing,
+) -> Submission | Plan:
     """Hands in a message that is there; ``sender``: None for the one in From.
 
-    ``key``: a private SSH key to sign with. Raises what injection does.
+    Returns the plan alone of a dry run. Raises what injection does.
     """
     author, octets = (sender, message) if sender else _author(iter(message))
-    if key is not None:
-        octets = [_signed(b"".join(octets), key.read())]
-    return submit(agent, octets, author, recipients)
+    if handing.key is not None:
+        octets = [AuthorKey(handing.key.read()).signed(b"".join(octets))]
+    if handing.dry_run:
+        return preview(agent, octets, author, recipients, handing.wish)
+    return submit(agent, octets, author, recipients, handing.wish)
 
 
-def hand_in_new(agent: Agent, new: NewMessage, editor: bool, key: BinaryIO | None) -> Submission:
+def hand_in_new(agent: Agent, new: NewMessage, editor: bool, handing: Handing) -> Submission | Plan:
     """Hands in a new message, whose text is written in an editor or read from standard input."""
     if editor:
         with edited(new) as written:
             octets, author = _composed(agent, written)
-            if sys.stdin.isatty():
+            if sys.stdin.isatty() and not handing.dry_run:
+                for line in told(preview(agent, [octets], author, None, handing.wish)):
+                    click.echo(line)
                 recipients = ", ".join([*written.to, *written.cc, *written.bcc])
                 click.confirm(f"Send it to {recipients}?", default=True, abort=True)
-            return hand_in(agent, [octets], author, None, key)
+            return hand_in(agent, [octets], author, None, handing)
     octets, author = _composed(agent, new_text(new))
-    return hand_in(agent, [octets], author, None, key)
+    return hand_in(agent, [octets], author, None, handing)
 
 
 def new_text(new: NewMessage) -> NewMessage:
@@ -119,8 +140,14 @@ def new_text(new: NewMessage) -> NewMessage:
     return replace(new, text=sys.stdin.buffer.read().decode("utf-8", "replace") + new.text)
 
 
-def tell(agent: Agent, submission: Submission, as_json: bool) -> None:
-    """Prints what became of it."""
+def tell(agent: Agent, submission: Submission | Plan, as_json: bool) -> None:
+    """Prints what became of it, or would."""
+    if isinstance(submission, Plan):
+        _tell_plan(submission, as_json)
+        return
+    if submission.plan is not None and not as_json:
+        for line in worth_telling(submission.plan):
+            click.echo(line, err=True)
     if as_json:
         found = {**described(agent, submission.message), "new": submission.is_new}
         click.echo(json.dumps(found, ensure_ascii=False))
@@ -128,6 +155,16 @@ def tell(agent: Agent, submission: Submission, as_json: bool) -> None:
     if not submission.is_new:
         click.echo("it was handed in before, and is not sent again", err=True)
     click.echo(submission.identifier)
+
+
+def _tell_plan(plan: Plan, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({"dry-run": True, **described_plan(plan)}, ensure_ascii=False))
+    else:
+        for line in list(told(plan)) or ["nothing of it would be sealed"]:
+            click.echo(line)
+    if any(one.refused for one in plan.recipients):
+        sys.exit(FAILED)
 
 
 def attachments(paths: Sequence[Path]) -> tuple[NewAttachment, ...]:
@@ -178,23 +215,3 @@ def _author(message: Iterator[bytes]) -> tuple[str, Iterator[bytes]]:
 def _rejoined(start: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
     yield start
     yield from rest
-
-
-def _signed(message: bytes, key: bytes) -> bytes:
-    """The message, signed by its author; a passphrase is asked for where the key has one."""
-    if b"\r" not in message:
-        message = message.replace(b"\n", b"\r\n")
-    passphrase = None
-    if b"ENCRYPTED" in key or _is_locked(key):
-        passphrase = click.prompt("Passphrase", hide_input=True).encode()
-    return sign_message(
-        message, lambda octets: ssh_sign(key, passphrase, octets), secrets.token_hex(16)
-    )
-
-
-def _is_locked(key: bytes) -> bool:
-    try:
-        ssh_sign(key, None, [b""])
-    except MalformedSignature:
-        return True
-    return False

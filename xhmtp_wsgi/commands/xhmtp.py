@@ -23,15 +23,17 @@ from xhmtp_wsgi.commands.initialise import initialise
 from xhmtp_wsgi.commands.key import key_group
 from xhmtp_wsgi.commands.queue import queue_group
 from xhmtp_wsgi.commands.read import read
+from xhmtp_wsgi.commands.removal import remove_account
 from xhmtp_wsgi.commands.reply import reply
+from xhmtp_wsgi.commands.seal import seal
 from xhmtp_wsgi.commands.search import search
 from xhmtp_wsgi.commands.send import send
 from xhmtp_wsgi.commands.status import status
+from xhmtp_wsgi.commands.unseal import unseal
 from xhmtp_wsgi.commands.withdraw import withdraw
 from xhmtp_wsgi.commands.wording import date
 from xhmtp_wsgi.errors import SettingsError, XHMTPError
 from xhmtp_wsgi.protocol.endpoint import Endpoint
-from xhmtp_wsgi.recipient import inbox
 from xhmtp_wsgi.recipient import indexing as received
 from xhmtp_wsgi.sender import indexing as sent
 
@@ -130,12 +132,11 @@ def user_password(context: click.Context, address: Endpoint, password_from: str 
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_context
 def user_remove(context: click.Context, address: Endpoint, yes: bool) -> None:
-    """Remove an account with its tokens and its inbox."""
+    """Remove an account with its tokens, its keys and its inbox."""
     agent = _agent(context)
     if not yes:
-        click.confirm(f"Remove {address} with all its tokens and its inbox?", abort=True)
-    agent.accounts.remove(address)
-    inbox.forget(agent.database, address)
+        click.confirm(f"Remove {address} with all its tokens, keys and its inbox?", abort=True)
+    remove_account(agent, address)
     click.echo(f"{address} is removed")
 
 
@@ -186,9 +187,11 @@ main.add_command(key_group)
 main.add_command(read)
 main.add_command(reply)
 main.add_command(queue_group)
+main.add_command(seal)
 main.add_command(search)
 main.add_command(send)
 main.add_command(status)
+main.add_command(unseal)
 main.add_command(withdraw)
 
 
