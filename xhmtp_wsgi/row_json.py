@@ -47,7 +47,10 @@ class RowForm:
         return {column.name: _encoded(row._mapping[column.name]) for column in self.columns}
 
     def decode(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """The values of a row. Raises Malformed, naming the field."""
+        """The values of a row; of what is missing the default. Raises Malformed, naming the field.
+
+        A default of the database's is not among the values.
+        """
         unknown = fields.keys() - {column.name for column in self.columns}
         if unknown:
             raise Malformed(
@@ -58,6 +61,8 @@ class RowForm:
         for column in self.columns:
             if column.name in fields:
                 values[column.name] = self._value(column, fields[column.name])
+            elif column.nullable:
+                values[column.name] = None
             elif column.name not in self._optional and not _has_default(column):
                 raise Malformed(f"{self.table.name} has no field {column.name!r}")
         return values
@@ -117,4 +122,4 @@ def _encoded(value: object) -> object:
 
 
 def _has_default(column: Column[Any]) -> bool:
-    return bool(column.nullable) or column.server_default is not None
+    return column.server_default is not None

@@ -5,7 +5,7 @@ agent goes on working. A message passes through in pieces.
 """
 
 import base64
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,21 +19,17 @@ from xhmtp_wsgi.agent import Agent
 from xhmtp_wsgi.database import Database
 from xhmtp_wsgi.errors import NotFound, XHMTPError
 from xhmtp_wsgi.protocol.endpoint import Endpoint
+from xhmtp_wsgi.protocol.sealing import is_sealed
 from xhmtp_wsgi.recipient import inbox_transfer
+from xhmtp_wsgi.recipient.held_transfer import extracts_of
 from xhmtp_wsgi.recipient.kept_transfer import copied_octets
 from xhmtp_wsgi.recipient.mailbox import INBOX
-from xhmtp_wsgi.recipient.trust_transfer import authors_known_to, rule_owners, rules_of
 from xhmtp_wsgi.sender import outbox_transfer
-from xhmtp_wsgi.sender.drafts_transfer import draft_owners, drafts_of
-from xhmtp_wsgi.sender.trust_transfer import author_keys_of, key_owners, tls_domains_known
-from xhmtp_wsgi.transfer import layout
-from xhmtp_wsgi.transfer.account_records import (
-    account_of,
-    account_owners,
-    preferences_of,
-    signing_keys_of,
-)
-from xhmtp_wsgi.transfer.addressing_records import aliases_of, group_of, group_owners
+from xhmtp_wsgi.sender.drafts_transfer import drafts_of
+from xhmtp_wsgi.sender.imported_message import name_of
+from xhmtp_wsgi.sender.outbox_transfer import SentMessage
+from xhmtp_wsgi.transfer import layout, settings_records
+from xhmtp_wsgi.transfer.age_files import AgeFiles, path_of
 from xhmtp_wsgi.transfer.directory import (
     new_directory,
     write_lines,
@@ -43,6 +39,7 @@ from xhmtp_wsgi.transfer.directory import (
 from xhmtp_wsgi.transfer.layout import FileFacts, Manifest
 from xhmtp_wsgi.transfer.maildir import MaildirWriter
 from xhmtp_wsgi.transfer.notice_message import as_message
+from xhmtp_wsgi.transfer.sealed_note import sealed_note
 
 
 @dataclass(slots=True)
@@ -80,7 +77,7 @@ def export(agent: Agent, what: str, path: Path, *, hand_over: bool = False) -> E
     with new_directory(path) as directory:
         with _moment(agent.database) as connection:
             source = _Source(agent, connection, *place)
-            owners = _owners(connection, domain)
+            owners = settings_records.owners(connection, domain)
             if owner in owners:
                 exported = [_export_address(source, owner, directory)[0]]
             elif owner is None and owners:
@@ -139,33 +136,12 @@ def _if_known(ask: Callable[[], str]) -> str | None:
         return None
 
 
-def _owners(connection: Connection, domain: str) -> list[Endpoint]:
-    """Every address of the domain for which something is kept."""
-    found = (
-        account_owners(connection)
-        | group_owners(connection)
-        | outbox_transfer.senders(connection)
-        | draft_owners(connection)
-        | key_owners(connection)
-        | inbox_transfer.owners(connection)
-        | rule_owners(connection)
-    )
-    endpoints = {Endpoint.parse(one).canonical for one in found if "@" in one}
-    return sorted((one for one in endpoints if one.domain == domain), key=str)
-
-
 def _export_domain(
     source: _Source, domain: str, owners: list[Endpoint], directory: Path
 ) -> list[Exported]:
-    files = {}
-    settings = {
-        "filters": rules_of(source.connection, domain),
-        "aliases": aliases_of(source.connection, domain),
-        "signing_keys": signing_keys_of(source.connection, domain),
-        "tls_domains": tls_domains_known(source.connection),
-    }
     name = layout.DOMAIN_SETTINGS
-    files[name] = write_object(directory / name, settings)
+    settings = settings_records.domain_settings_of(source.connection, domain)
+    files = {name: write_object(directory / name, settings)}
     exported = []
     for owner in owners:
         below = directory / str(owner)
@@ -185,31 +161,25 @@ def _export_address(
     """Writes it; returns also what the manifest is, for the one of the domain."""
     exported = Exported(owner)
     connection = source.connection
-    mailbox = inbox_transfer.mailbox_of(connection, owner)
-    files = {
-        layout.SETTINGS: write_object(
-            directory / layout.SETTINGS,
-            {
-                "account": account_of(connection, owner),
-                "group": group_of(connection, owner),
-                "filters": rules_of(connection, str(owner)),
-                "author_keys": author_keys_of(connection, owner),
-                "known_authors": authors_known_to(connection, owner),
-                "preferences": preferences_of(connection, owner),
-                "mailbox": mailbox,
-            },
-        )
-    }
-    notices = _notices(connection, owner, directory, exported)
+    settings = settings_records.settings_of(connection, owner)
+    files = {layout.SETTINGS: write_object(directory / layout.SETTINGS, settings)}
+    age_files = AgeFiles(directory)
+    notices = _notices(connection, owner, directory, age_files, exported)
     files[layout.NOTICES] = write_lines(directory / layout.NOTICES, notices)
-    files |= _write_sent(connection, owner, directory, exported)
+    extracts = extracts_of(connection, owner)
+    files[layout.EXTRACTS] = write_lines(directory / layout.EXTRACTS, extracts)
+    files |= _write_sent(connection, owner, directory, age_files, exported)
     files[layout.DRAFTS] = _write_drafts(connection, owner, directory, exported)
     manifest = source.manifest(layout.ADDRESS, str(owner), files)
     return exported, write_object(directory / layout.MANIFEST, manifest)
 
 
 def _notices(
-    connection: Connection, owner: Endpoint, directory: Path, exported: Exported
+    connection: Connection,
+    owner: Endpoint,
+    directory: Path,
+    age_files: AgeFiles,
+    exported: Exported,
 ) -> Iterator[dict[str, Any]]:
     """The notices as JSON has them, each put into a Maildir on the way."""
     mailbox = MaildirWriter(directory / layout.MAILBOX_MAILDIR, owner.domain)
@@ -221,25 +191,40 @@ def _notices(
             maildir = quarantine if notice["position"] < 0 else mailbox
             if notice["folder"] != INBOX:
                 maildir = maildir.folder(notice["folder"])
-            _write_notice(connection, owner, maildir, notice)
+            _write_notice(connection, owner, maildir, age_files, notice)
         yield notice
 
 
 def _write_notice(
-    connection: Connection, owner: Endpoint, maildir: MaildirWriter, notice: dict[str, Any]
+    connection: Connection,
+    owner: Endpoint,
+    maildir: MaildirWriter,
+    age_files: AgeFiles,
+    notice: dict[str, Any],
 ) -> None:
-    """Its kept copy as it is, or else a message that says where the message is."""
+    """Its kept copy as it is, or else a message that says where the message is.
+
+    A copy that is sealed is an age file, and the message says that.
+    """
+    identifier, received_at, kept = notice["id"], notice["received_at"], notice["kept"]
     flags = ("F" if notice["starred_at"] else "") + ("S" if notice["seen_at"] else "")
-    kept = notice["kept"]
-    if kept is None:
-        octets: Iterable[bytes] = [
-            as_message(base64.b64decode(notice["headers"]), notice, owner.domain)
-        ]
+    facts = None
+    is_copy_sealed = kept is not None and _is_sealed_copy(connection, identifier)
+    if is_copy_sealed:
+        facts = age_files.add(identifier, copied_octets(connection, identifier))
+    if kept is not None and not is_copy_sealed:
+        octets = copied_octets(connection, identifier)
+        facts = maildir.add(identifier, received_at, octets, flags)
     else:
-        octets = copied_octets(connection, notice["id"])
-    facts = maildir.add(notice["id"], notice["received_at"], octets, flags)
-    if kept is not None:
+        where = path_of(identifier) if is_copy_sealed else None
+        words = as_message(base64.b64decode(notice["headers"]), notice, owner.domain, where)
+        maildir.add(identifier, received_at, [words], flags)
+    if facts is not None:
         kept["digest"] = base64.b64encode(bytes.fromhex(facts.sha256)).decode()
+
+
+def _is_sealed_copy(connection: Connection, notice: str) -> bool:
+    return is_sealed(next(copied_octets(connection, notice), b""))
 
 
 def _write_drafts(
@@ -260,7 +245,11 @@ def _write_drafts(
 
 
 def _write_sent(
-    connection: Connection, owner: Endpoint, directory: Path, exported: Exported
+    connection: Connection,
+    owner: Endpoint,
+    directory: Path,
+    age_files: AgeFiles,
+    exported: Exported,
 ) -> dict[str, FileFacts]:
     maildir = MaildirWriter(directory / layout.SENT_MAILDIR, owner.domain)
     told: list[str] = []
@@ -268,12 +257,14 @@ def _write_sent(
     def messages() -> Iterator[dict[str, Any]]:
         for message in outbox_transfer.sent_by(connection, owner):
             exported.messages += 1
+            exported.octets += sum(kept.size for kept in message.kept)
             told.append(message.identifier)
-            if message.has_octets:
-                octets = outbox_transfer.octets_of(connection, message.identifier)
-                maildir.add(message.identifier, message.created_at, octets, "S")
-                exported.octets += message.fields["size"]
+            _write_octets(connection, message, maildir, age_files)
             yield message.fields
+
+    def further() -> Iterator[dict[str, Any]]:
+        for identifier in told:
+            yield from outbox_transfer.further_representations_of(connection, identifier)
 
     def recipients() -> Iterator[dict[str, Any]]:
         for identifier in told:
@@ -285,5 +276,21 @@ def _write_sent(
 
     return {
         layout.SENT: write_lines(directory / layout.SENT, messages()),
+        layout.REPRESENTATIONS: write_lines(directory / layout.REPRESENTATIONS, further()),
         layout.RECIPIENTS: write_lines(directory / layout.RECIPIENTS, recipients()),
     }
+
+
+def _write_octets(
+    connection: Connection, message: SentMessage, maildir: MaildirWriter, age_files: AgeFiles
+) -> None:
+    """All representations of a message that are kept, octet by octet as they are stored."""
+    for kept in message.kept:
+        octets = outbox_transfer.octets_of(connection, message.identifier, kept)
+        if kept.is_sealed:
+            age_files.add(name_of(message.identifier, kept.number), octets)
+        if kept.number == 0:
+            if kept.is_sealed:
+                further = len(message.kept) - 1
+                octets = iter([sealed_note(message.header, message.identifier, further)])
+            maildir.add(message.identifier, message.created_at, octets, "S")

@@ -13,16 +13,14 @@ from sqlalchemy.exc import IntegrityError
 from xhmtp_wsgi.agent import Agent
 from xhmtp_wsgi.errors import Duplicate, SettingsError, XHMTPError
 from xhmtp_wsgi.protocol.endpoint import Endpoint
+from xhmtp_wsgi.recipient.held_transfer import take_extracts
 from xhmtp_wsgi.recipient.inbox_transfer import TakenNotices, take_notices
-from xhmtp_wsgi.recipient.trust_transfer import take_known_authors, take_rules
 from xhmtp_wsgi.sender.drafts_transfer import take_draft
 from xhmtp_wsgi.sender.imported_message import Outbox
 from xhmtp_wsgi.sender.outbox_import import Taken, take_message
-from xhmtp_wsgi.sender.trust_transfer import take_author_keys, take_tls_domains
-from xhmtp_wsgi.transfer.account_records import take_account, take_preferences, take_signing_keys
-from xhmtp_wsgi.transfer.addressing_records import take_aliases, take_group
 from xhmtp_wsgi.transfer.layout import Manifest
 from xhmtp_wsgi.transfer.reading import AddressExport, Export, check, open_export
+from xhmtp_wsgi.transfer.settings_records import take_domain_settings, take_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +90,7 @@ def import_export(agent: Agent, path: Path, *, dry_run: bool = False) -> ImportR
 
 def _take(connection: Connection, agent: Agent, export: AddressExport, now: float) -> Imported:
     owner, settings = export.owner, export.settings()
-    account = "it has no account"
-    if settings.account is not None:
-        account = take_account(connection, owner, settings.account)
-    if settings.group is not None:
-        take_group(connection, owner, settings.group)
-    take_rules(connection, str(owner), settings.filters)
-    take_author_keys(connection, owner, settings.author_keys)
-    take_known_authors(connection, owner, settings.known_authors)
-    take_preferences(connection, owner, settings.preferences)
+    account = take_settings(connection, owner, settings)
     notices = TakenNotices()
     if settings.mailbox is not None:
         rows = export.notices(settings.mailbox)
@@ -108,6 +98,7 @@ def _take(connection: Connection, agent: Agent, export: AddressExport, now: floa
         notices = take_notices(
             connection, owner, settings.mailbox, rows, export.copies(), most=most, now=now
         )
+    take_extracts(connection, owner, export.extracts())
     drafts = sum(take_draft(connection, owner, one, export.attachment) for one in export.drafts())
     outbox, taken = Outbox(owner, agent.settings, now), Taken()
     for message, recipients in export.sent(outbox):
@@ -116,13 +107,9 @@ def _take(connection: Connection, agent: Agent, export: AddressExport, now: floa
 
 
 def _take_domain(connection: Connection, export: Export, now: float) -> tuple[str, ...]:
-    settings, domain = export.domain_settings, export.manifest.domain
-    if settings is None:
+    if export.domain_settings is None:
         return ()
-    take_rules(connection, domain, settings.filters)
-    take_aliases(connection, domain, settings.aliases)
-    take_tls_domains(connection, settings.tls_domains, now)
-    return tuple(take_signing_keys(connection, domain, settings.signing_keys))
+    return take_domain_settings(connection, export.manifest.domain, export.domain_settings, now)
 
 
 def _elsewhere(agent: Agent, manifest: Manifest) -> str | None:

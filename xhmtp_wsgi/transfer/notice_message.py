@@ -1,7 +1,8 @@
 """A notice as a message that mail programs read, for the Maildir of a mailbox.
 
-The body is not here: it waits at its sender's agent. So the message has two parts: where to get it,
-in words, and as message/external-body (RFC 2017) for programs that know what that is.
+The body is not here: it waits at its sender's agent, or is an age file beside the Maildir. So the
+message has two parts: where to get it, in words, and as message/external-body (RFC 2017) for
+programs that know what that is.
 
 Security: whoever has the URL can read the message. What strangers wrote is the header block, which
 was scanned when it came in, and words that stand behind ours on their line.
@@ -13,6 +14,7 @@ from typing import Any
 
 from xhmtp_wsgi.protocol.header_block import Field, scan
 from xhmtp_wsgi.protocol.header_values import display
+from xhmtp_wsgi.protocol.sealed_message import is_sealed_type
 
 # Of the message as its agent keeps it: they would be untrue of this one.
 _OF_THE_BODY = frozenset(
@@ -29,10 +31,13 @@ LONGEST = 900  # octets of a URL that stands on one line
 FOLDED_AT = 76  # octets
 
 
-def as_message(headers: bytes, notice: Mapping[str, Any], domain: str) -> bytes:
+def as_message(
+    headers: bytes, notice: Mapping[str, Any], domain: str, sealed_copy: str | None = None
+) -> bytes:
     """The message, with the line ends of Unix.
 
-    ``headers``: the notice's header block; ``notice``: its other fields as JSON has them.
+    ``headers``: the notice's header block; ``notice``: its other fields as JSON has them;
+    ``sealed_copy``: where in the export the message itself is, if a sealed copy is kept.
     """
     fields = scan(headers, len(headers)) if headers else ()
     by_name = {field.name.lower(): field.value for field in fields}
@@ -46,7 +51,7 @@ def as_message(headers: bytes, notice: Mapping[str, Any], domain: str) -> bytes:
         "Content-Type: text/plain; charset=utf-8",
         "Content-Transfer-Encoding: 8bit",
         "",
-        *_words(notice, by_name),
+        *_words(notice, by_name, sealed_copy),
         "",
         f"--{boundary}",
         *_external_body(notice, by_name),
@@ -68,11 +73,20 @@ def _header(fields: Sequence[Field], received_at: float) -> Iterator[str]:
         yield f"Date: {formatdate(received_at)}"
 
 
-def _words(notice: Mapping[str, Any], by_name: Mapping[str, str]) -> Iterator[str]:
+def _words(
+    notice: Mapping[str, Any], by_name: Mapping[str, str], sealed_copy: str | None
+) -> Iterator[str]:
+    if sealed_copy is not None:
+        yield "A copy of this message is in this export; it is sealed, and opened by"
+        yield ""
+        yield f"    age -d -i KEYS {sealed_copy}"
+        yield ""
     yield "This message waits at its sender's agent. It is read at"
     yield ""
     yield notice["url"]
     yield ""
+    if is_sealed_type(by_name.get("content-type", "")):
+        yield "It is sealed: age -d -i KEYS opens what is there."
     if notice["size"] is not None:
         yield f"Size: {notice['size']} octets"
     if "expires" in by_name:

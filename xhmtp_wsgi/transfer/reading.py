@@ -5,26 +5,31 @@ again, while it writes.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from xhmtp_wsgi.errors import Malformed, NotFound
 from xhmtp_wsgi.protocol.endpoint import Endpoint
-from xhmtp_wsgi.recipient.inbox_transfer import checked_mailbox, checked_notices
+from xhmtp_wsgi.recipient.held_transfer import MOST_EXTRACT, checked_extracts
+from xhmtp_wsgi.recipient.inbox_transfer import checked_notices
 from xhmtp_wsgi.recipient.kept_copies import PIECE
 from xhmtp_wsgi.sender.drafts_transfer import checked_draft, checked_octets
 from xhmtp_wsgi.sender.imported_message import (
     CheckedMessage,
+    File,
+    Files,
     Outbox,
     checked_message,
-    checked_recipients,
+    name_of,
 )
+from xhmtp_wsgi.sender.imported_recipients import checked_recipients
 from xhmtp_wsgi.transfer import layout
 from xhmtp_wsgi.transfer.account_records import check_account
+from xhmtp_wsgi.transfer.age_files import age_files_by_name
 from xhmtp_wsgi.transfer.directory import (
     opened,
     raise_changed,
@@ -34,35 +39,12 @@ from xhmtp_wsgi.transfer.directory import (
 )
 from xhmtp_wsgi.transfer.layout import FileFacts, Manifest
 from xhmtp_wsgi.transfer.maildir import files_by_identifier
+from xhmtp_wsgi.transfer.settings_records import AddressSettings, DomainSettings, Fields
 from xhmtp_wsgi.verified_file import verified
 
 LONGEST_ROW = 256 << 10  # octets of a line, but for a header in it
 LONGEST_DRAFT = 16 << 20  # octets of a line
-
-Fields = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class AddressSettings:
-    """What settings.json has: all but the messages."""
-
-    account: Fields | None
-    group: Fields | None
-    filters: tuple[Fields, ...]
-    author_keys: tuple[Fields, ...]
-    known_authors: tuple[Fields, ...]
-    preferences: tuple[Fields, ...]
-    mailbox: Fields | None
-
-
-@dataclass(frozen=True, slots=True)
-class DomainSettings:
-    """What domain.json has."""
-
-    filters: tuple[Fields, ...]
-    aliases: tuple[Fields, ...]
-    signing_keys: tuple[Fields, ...]
-    tls_domains: tuple[Fields, ...]
+LONGEST_EXTRACT = 2 * MOST_EXTRACT  # octets of a line
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,27 +61,24 @@ class AddressExport:
 
     def settings(self) -> AddressSettings:
         """The account and what belongs to it. Raises Malformed."""
-        found = read_object(self.path / layout.SETTINGS, self._facts(layout.SETTINGS))
-        mailbox = found.get("mailbox")
-        return AddressSettings(
-            _object(found, "account"),
-            _object(found, "group"),
-            _objects(found, "filters"),
-            _objects(found, "author_keys"),
-            _objects(found, "known_authors"),
-            _objects(found, "preferences"),
-            None if mailbox is None else checked_mailbox(_object(found, "mailbox") or {}),
-        )
+        facts = self._facts(layout.SETTINGS)
+        return AddressSettings.parse(read_object(self.path / layout.SETTINGS, facts))
 
     def notices(self, mailbox: Fields) -> Iterator[dict[str, Any]]:
         """The rows of the notices. Raises Malformed."""
         lines = self._lines(layout.NOTICES, LONGEST_ROW)
         return checked_notices(mailbox, lines)
 
+    def extracts(self) -> Iterator[dict[str, Any]]:
+        """The rows of what was found in sealed messages. Raises Malformed."""
+        return checked_extracts(self._later_lines(layout.EXTRACTS, LONGEST_EXTRACT))
+
     def copies(self) -> Callable[[Fields], Iterator[bytes]]:
         """Gives the octets of a kept copy, by its row. Raises Malformed where they are others."""
         files = files_by_identifier(self.path / layout.MAILBOX_MAILDIR)
         files |= files_by_identifier(self.path / layout.QUARANTINE_MAILDIR)
+        # In the Maildir there is a message in place of a sealed one.
+        files |= age_files_by_name(self.path)
 
         def read(copy: Fields) -> Iterator[bytes]:
             notice = copy["notice"]
@@ -131,22 +110,37 @@ class AddressExport:
 
         Raises Malformed, or SettingsError.
         """
-        files = files_by_identifier(self.path / layout.SENT_MAILDIR)
         longest = LONGEST_ROW + 2 * outbox.settings.max_header_size
-        messages = self._lines(layout.SENT, longest)
-        recipients = self._lines(layout.RECIPIENTS, LONGEST_ROW)
-        for fields, told in _paired(messages, recipients):
-            with ExitStack() as stack:
-                octets = None
-                if fields.get("emptied_at") is None:
-                    file = files.get(str(fields.get("id")))
-                    if file is None:
-                        raise Malformed(f"the message {str(fields.get('id'))[:50]!r} is missing")
-                    octets = stack.enter_context(opened(file))
-                yield checked_message(outbox, fields, octets), told
+        files = self._files_sent()
+        further = _Belonging(
+            layout.REPRESENTATIONS, self._later_lines(layout.REPRESENTATIONS, longest)
+        )
+        recipients = _Belonging(layout.RECIPIENTS, self._lines(layout.RECIPIENTS, LONGEST_ROW))
+        for fields in self._lines(layout.SENT, longest):
+            message = checked_message(outbox, fields, further.to(fields.get("id")), files)
+            yield message, recipients.to(message.identifier)
+        further.require_end()
+        recipients.require_end()
+
+    def _files_sent(self) -> Files:
+        in_clear = files_by_identifier(self.path / layout.SENT_MAILDIR)
+        sealed = age_files_by_name(self.path)
+
+        def file(identifier: str, number: int, is_sealed: bool) -> File:
+            name = name_of(identifier, number)
+            path = (sealed if is_sealed else in_clear).get(name)
+            if path is None:
+                raise Malformed(f"the message {name} is missing")
+            return partial(opened, path)
+
+        return file
 
     def _lines(self, name: str, longest: int) -> Iterator[dict[str, Any]]:
         return read_lines(self.path / name, self._facts(name), longest)
+
+    def _later_lines(self, name: str, longest: int) -> Iterator[dict[str, Any]]:
+        """Those of a file that older exports do not have."""
+        return self._lines(name, longest) if name in self.manifest.files else iter(())
 
     def _facts(self, name: str) -> FileFacts:
         if name not in self.manifest.files:
@@ -175,13 +169,7 @@ def open_export(path: Path) -> Export:
     facts = manifest.files.get(layout.DOMAIN_SETTINGS)
     if facts is None:
         raise Malformed(f"{layout.MANIFEST} does not name {layout.DOMAIN_SETTINGS}")
-    found = read_object(path / layout.DOMAIN_SETTINGS, facts)
-    settings = DomainSettings(
-        _objects(found, "filters"),
-        _objects(found, "aliases"),
-        _objects(found, "signing_keys"),
-        _objects(found, "tls_domains"),
-    )
+    settings = DomainSettings.parse(read_object(path / layout.DOMAIN_SETTINGS, facts))
     return Export(manifest, below, settings)
 
 
@@ -198,9 +186,12 @@ def check(export: AddressExport, outbox: Outbox) -> None:
     for draft in export.drafts():
         for attachment in checked_draft(draft)[1]:
             checked_octets(attachment, export.attachment)
+    for _ in export.extracts():
+        pass
     for message, recipients in export.sent(outbox):
-        for _ in message.pieces():
-            pass
+        for one in message.representations:
+            for _ in one.pieces():
+                pass
         for _ in checked_recipients(outbox, message, recipients):
             pass
 
@@ -220,31 +211,24 @@ def _below(path: Path, manifest: Manifest, address: Endpoint) -> AddressExport:
     return AddressExport(directory, own)
 
 
-def _paired(
-    messages: Iterable[Fields], recipients: Iterable[Fields]
-) -> Iterator[tuple[Fields, Iterable[Fields]]]:
-    """Each message with its recipients; both files are in the same order."""
-    groups = groupby(recipients, key=lambda one: one.get("message"))
-    group = next(groups, None)
-    for message in messages:
-        if group is not None and group[0] == message.get("id"):
-            yield message, group[1]
-            group = next(groups, None)
-        else:
-            yield message, ()
-    if group is not None:
-        raise Malformed(f"{layout.RECIPIENTS} has recipients of a message that is not there")
+class _Belonging:
+    """Lines that belong to messages, of a file that has them in the order of the messages."""
 
+    def __init__(self, name: str, lines: Iterable[Fields]) -> None:
+        self._name = name
+        self._groups = groupby(lines, key=lambda one: one.get("message"))
+        self._next: tuple[Any, Iterator[Fields]] | None = None
 
-def _object(given: Fields, name: str) -> Fields | None:
-    value = given.get(name)
-    if value is not None and not isinstance(value, dict):
-        raise Malformed(f"{name} is no object")
-    return value
+    def to(self, identifier: object) -> Iterable[Fields]:
+        """Those of this message; they are to be read before those of the next one."""
+        if self._next is None:
+            self._next = next(self._groups, None)
+        if self._next is None or self._next[0] != identifier:
+            return ()
+        found, self._next = self._next[1], None
+        return found
 
-
-def _objects(given: Fields, name: str) -> tuple[Fields, ...]:
-    value = given.get(name)
-    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
-        raise Malformed(f"{name} is no list of objects")
-    return tuple(value)
+    def require_end(self) -> None:
+        """Raises Malformed where there are more lines than belong to any message."""
+        if self._next is not None or next(self._groups, None) is not None:
+            raise Malformed(f"{self._name} has lines of a message that is not there")
