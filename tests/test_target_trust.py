@@ -7,6 +7,7 @@ from tests.test_notifier import status
 from tests.world import MESSAGE, ZONE, World
 from xhmtp_wsgi.dns_resolver import Answer
 from xhmtp_wsgi.network import HTTPAnswer
+from xhmtp_wsgi.protocol.sealing import Identity, seal
 from xhmtp_wsgi.sender.target_trust import named_agents
 
 OFF = "agent.elsewhere.example"
@@ -55,8 +56,9 @@ def test_a_target_elsewhere_is_believed_where_the_domain_names_it(
 def test_a_sealed_message_may_go_where_others_wait(world: World):
     off_domain(world)
     settle(world, "sealed")
-    sealed = MESSAGE.replace(b"\r\n\r\n", b"\r\nContent-Type: application/age\r\n\r\n", 1)
-    location = world.inject(sealed).headers["Location"]
+    header = MESSAGE.partition(b"\r\n\r\n")[0] + b"\r\nContent-Type: application/age\r\n\r\n"
+    sealed = b"".join(seal([MESSAGE], [Identity.generate().recipient]))
+    location = world.inject(header + sealed).headers["Location"]
     world.notify()
     assert status(world, location)["state"] == "notified"
 

@@ -119,13 +119,14 @@ def test_no_request_makes_a_web_process_open_a_connection(sqlite_world: World):
 
 def test_every_answer_keeps_strangers_words_harmless_and_sets_no_cookie(world: World):
     location = world.inject().headers["Location"]
+    for_anybody = call(world.a, "/xhmtp/alice@a.example/keys")
     answers = [
+        for_anybody,
         call(world.a, location, authorization=ALICE, headers={"Cookie": "session=x"}),
         call(world.a, f"{location}/status", authorization=ALICE),
         call(world.a, "/xhmtp/alice/", authorization=ALICE),
         call(world.a, "/xhmtp/nothing"),
         call(world.a, location),
-        call(world.a, "/xhmtp/alice@a.example/keys"),
         world.feed(),
         world.feed(headers={"Accept": "application/feed+json"}),
         post(world, TYPE, form(), "192.0.2.1"),
@@ -138,5 +139,5 @@ def test_every_answer_keeps_strangers_words_harmless_and_sets_no_cookie(world: W
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert headers["Referrer-Policy"] == "no-referrer"
         assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
-        assert headers["Cache-Control"].startswith("private")
+        assert headers["Cache-Control"].startswith("private") or answer is for_anybody
         assert "Authorization" in headers["Vary"]

@@ -72,7 +72,8 @@ def test_alice_of_one_site_writes_to_bob_of_another(sites: dict[str, Site], one:
     ).rpartition("\n")
     assert status == "201"
     created = json.loads(answer)
-    assert created["recipients"] == [{"address": f"bob@{b.domain}", "state": "queued"}]
+    told = {"address": f"bob@{b.domain}", "state": "queued", "sealed": None}
+    assert created["recipients"] == [told]
 
     assert a.run(*a.notify) == "", "silent when all is well"
 

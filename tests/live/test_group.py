@@ -14,7 +14,7 @@ from sqlalchemy import func, insert, select
 
 from demonstration.name_server import NameServer
 from tests.live.delivery import name_server
-from tests.live.servers import PREFIX, AgentServer, running
+from tests.live.servers import BIN, PREFIX, AgentServer, running
 from tests.world import basic
 from xhmtp_wsgi import groups
 from xhmtp_wsgi.accounts import accounts
@@ -148,8 +148,12 @@ def test_a_group_of_a_thousand_on_fifty_domains(sites: Sites, record_property):
 
 
 def _notify(server: AgentServer) -> float:
-    """One pass in a process of its own; the most memory that it had, in MiB."""
-    notifier = server.popen("xhmtp-notify", stderr=subprocess.PIPE)
+    """One pass in a process of its own; the most memory that it had, in MiB.
+
+    The program itself: a forked one would have what the tests have loaded.
+    """
+    program = [str(BIN / "xhmtp-notify"), "--config", str(server.settings)]
+    notifier = subprocess.Popen(program, stderr=subprocess.PIPE)
     _, status, used = os.wait4(notifier.pid, 0)
     assert notifier.stderr is not None
     assert (status, notifier.stderr.read()) == (0, b"")
