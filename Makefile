@@ -1,14 +1,18 @@
-# The two commands of the README: make run, make test. Each makes its own virtual environment.
+# The commands of the README: make run, make test; and make bench (docs/performance.md).
+# Each makes a virtual environment, where there is none.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 ARGS ?=
 
-.PHONY: run test check docs format clean
+.PHONY: run test bench check docs format clean
 
 run: .venv-run/installed
 	.venv-run/bin/python example_app.py $(ARGS)
 
 test: .venv-test/installed check
 	.venv-test/bin/python -m pytest -n 4 --dist loadgroup $(ARGS)
+
+bench: .venv-test/bench-installed
+	.venv-test/bin/python -m benchmarks $(ARGS)
 
 check: .venv-test/installed
 	.venv-test/bin/ruff check .
@@ -32,6 +36,10 @@ format: .venv-test/installed
 .venv-test/installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv-test
 	.venv-test/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	touch $@
+
+.venv-test/bench-installed: .venv-test/installed
+	.venv-test/bin/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	touch $@
 
 clean:

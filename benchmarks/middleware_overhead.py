@@ -1,16 +1,15 @@
-"""What does XHMTP cost a request that is the site's? A hello-world site with it, and without.
+"""Row 8: what does XHMTP cost the site's own requests? A hello-world site with it, and without.
 
-    python -m benchmarks.middleware_overhead [--rounds 30] [--pairs 10000]
+    python -m benchmarks.middleware_overhead [--quick] [--rounds 30] [--size 10000]
 
 Two gunicorns with one sync worker each run side by side, and are asked in turns: in rounds of a
-second by wrk (Debian's; else by a plain client of our own), and request by request. Other work on
-the machine disturbs the rounds; the processor time that the workers spent, and the medians of the
-single requests, hardly. Last, measured in this process, what one call costs by itself. The prefix
-comes from a name server on loopback, as where nothing is settled: that is the costlier way. At most
-2 per cent is what is promised.
+second by wrk (Debian's; else by a plain client of our own), and request by request, ``--size``
+pairs of them. Other work on the machine disturbs the rounds; the processor time that the workers
+spent, and the medians of the single requests, hardly. Last, measured in this process, what one call
+costs by itself. The prefix comes from a name server on loopback, as where nothing is settled: that
+is the costlier way. At most 2 per cent is what is promised.
 """
 
-import argparse
 import io
 import os
 import re
@@ -20,16 +19,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import quantiles
 from typing import Any
 
+from benchmarks.command import Asked, main
+from benchmarks.figures import Goal, Line, Series, series
 from demonstration.name_server import NameServer
 from xhmtp_wsgi import XHMTP
 
+ROW, TITLE = 8, "The site's own requests"
 ZONE = '_prefix._xhmtp.a.example. 3600 TXT "xhmtp"\n'
 BODY = b"Hello, world!\n"
 WRK = shutil.which("wrk") or ""
@@ -167,23 +169,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def show_load(bare: Worker, wrapped: Worker) -> None:
+def load_line(bare: Worker, wrapped: Worker) -> Line:
     """What two workers took in rounds."""
-    for name, worker in (("without XHMTP", bare), ("with XHMTP", wrapped)):
-        low, middle, high = quantiles(worker.rates, n=4)
-        sys.stdout.write(
-            f"{name:14}{middle:>7,.0f} requests/s (the middle half of {len(worker.rates)} rounds "
-            f"{low:,.0f} to {high:,.0f})\n"
-        )
-    pairs = [1 - one / other for one, other in zip(wrapped.rates, bare.rates, strict=True)]
-    low, middle, high = quantiles(pairs, n=4)
-    sys.stdout.write(
-        f"fewer requests/s: {1 - median(wrapped.rates) / median(bare.rates):.2%} (of medians), "
-        f"{middle:.2%} (median of pairs; the middle half {low:.1%} to {high:.1%})\n\n"
-    )
+    return Line(
+        ROW, "requests that two connections get answered", "requests/s", series(wrapped.rates),
+        "the site alone", series(bare.rates), Goal(0.98),
+    )  # fmt: skip
 
 
-def show_pairs(bare: Worker, wrapped: Worker, pairs: int) -> None:
+def pair_lines(bare: Worker, wrapped: Worker, pairs: int) -> list[Line]:
     """What single requests took, one here, one there."""
     workers = (bare, wrapped)
     taken: tuple[list[float], list[float]] = ([], [])
@@ -197,47 +191,48 @@ def show_pairs(bare: Worker, wrapped: Worker, pairs: int) -> None:
                 taken[place].append((time.perf_counter() - start) * 1e6)
         for worker, start, found in zip(workers, before, spent, strict=True):
             found.append((worker.processor_time() - start) / CHUNK)
-    for what, (without, with_it) in (
-        ("a request from outside", taken),
-        ("the worker's processor time", spent),
-    ):
-        one, other = median(without), median(with_it)
-        sys.stdout.write(
-            f"{what}: {one:.1f} us without, {other:.1f} us with: {other / one - 1:.2%} more "
-            f"(medians, {len(taken[0]):,} pairs of requests)\n"
+    return [
+        Line(ROW, what, "microseconds", middle_half(with_it), "the site alone",
+             middle_half(without), Goal(1.02, at_least=False))
+        for what, (without, with_it) in (
+            (f"a request from outside, {pairs:,} pairs", taken),
+            ("the worker's processor time for it", spent),
         )
+    ]  # fmt: skip
 
 
-def main() -> None:
-    """Prints what was measured."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=30, help="of a second for each")
-    parser.add_argument("--pairs", type=int, default=10_000, help="of single requests")
-    given = parser.parse_args()
+def middle_half(values: Sequence[float]) -> Series:
+    """Median and quartiles: of thousands of requests the slowest says nothing."""
+    return series(quantiles(values, n=4))
+
+
+def call_line(file: Path) -> Line:
+    """What one call costs by itself, in this process."""
+    site = XHMTP(hello, file)
+    site(environ(), lambda *_: None)
+    one, other = microseconds_per_call([hello, site])
+    site.agent.database.close()
+    costs = [after - before for before, after in zip(one, other, strict=True)]
+    return Line(ROW, "one call in this process: more by", "microseconds", middle_half(costs))
+
+
+def measure(asked: Asked) -> list[Line]:
+    """All three ways."""
     load = by_wrk if WRK else by_ourselves
+    rounds = asked.rounds or (2 if asked.quick else 30)
+    pairs = asked.size or (100 if asked.quick else 10_000)
     with tempfile.TemporaryDirectory() as name, NameServer(ZONE) as server:
         file = settings(Path(name), f"127.0.0.1:{server.port}")
         bare = Worker("benchmarks.middleware_overhead:hello", file, free_port())
         wrapped = Worker("benchmarks.middleware_overhead:with_xhmtp()", file, free_port())
         with bare.running(), wrapped.running():
-            for number in range(given.rounds):
+            for number in range(rounds):
                 # In turns, and neither always first.
                 for worker in (bare, wrapped) if number % 2 else (wrapped, bare):
                     worker.measure(load)
-            show_load(bare, wrapped)
-            show_pairs(bare, wrapped, given.pairs)
-
-        site = XHMTP(hello, file)
-        site(environ(), lambda *_: None)
-        one, other = microseconds_per_call([hello, site])
-        costs = [after - before for before, after in zip(one, other, strict=True)]
-        low, middle, high = quantiles(costs, n=4)
-        sys.stdout.write(
-            f"one call in this process: {middle:.2f} us more "
-            f"(the middle half {low:.2f} to {high:.2f}, the least {min(costs):.2f})\n"
-        )
-        site.agent.database.close()
+            lines = [load_line(bare, wrapped), *pair_lines(bare, wrapped, pairs)]
+        return [*lines, call_line(file)]
 
 
 if __name__ == "__main__":
-    main()
+    main(ROW, TITLE, measure, __doc__)
