@@ -10,6 +10,7 @@ Security: no error that leaves here holds a statement or its values.
 
 import logging
 import os
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -46,6 +47,7 @@ class Database:
         self._schema = schema
         self._lock = threading.Lock()
         self._engine: Engine | None = None
+        self._writing: Engine | None = None
         self._process = 0
         self._checked = False
         self.opened_before_fork = False
@@ -108,6 +110,8 @@ class Database:
                 self._engine = None
             if self._engine is None:
                 self._engine = self._open()
+                # The same pool: options for each connection anew would cost as much as a query.
+                self._writing = self._engine.execution_options(xhmtp_writing=True)
                 self._process = os.getpid()
             return self._engine
 
@@ -115,10 +119,11 @@ class Database:
     def _connection(self, *, writing: bool) -> Iterator[Connection]:
         with _translated():
             self._check_schema()
-            with self.engine().connect() as connection:
-                connection = connection.execution_options(xhmtp_writing=writing)
-                with connection.begin():
-                    yield connection
+            engine = self.engine()
+            if writing and self._writing is not None:
+                engine = self._writing
+            with engine.connect() as connection, connection.begin():
+                yield connection
 
     def _check_schema(self) -> None:
         """Refuses tables of another version; makes them where the database is empty."""
@@ -198,7 +203,13 @@ def _prepare_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) -
 
 def _begin_sqlite(connection: Connection) -> None:
     writing = connection.get_execution_options().get("xhmtp_writing", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+    statement = "BEGIN IMMEDIATE" if writing else "BEGIN"
+    # By the driver itself: this is done for every transaction, and SQLAlchemy's way costs twice.
+    driver: Any = connection.connection.driver_connection
+    try:
+        driver.execute(statement)
+    except sqlite3.Error as error:
+        raise DBAPIError.instance(statement, None, error, sqlite3.Error) from error
 
 
 @contextmanager
