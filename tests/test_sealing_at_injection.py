@@ -17,7 +17,7 @@ from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.protocol.message_url import MessageURL
 from xhmtp_wsgi.protocol.sealing import Identity, is_sealed, seal
 from xhmtp_wsgi.schema import metadata
-from xhmtp_wsgi.sender import sealing_keys
+from xhmtp_wsgi.sender import recipient_keys, sealing_keys
 from xhmtp_wsgi.sender.tables import pieces, usage
 
 SECRET = (
@@ -160,6 +160,17 @@ def test_with_always_a_recipient_without_a_key_stops_all(signing: World):
     assert list(answer.json["recipients"]) == ["cheryl@b.example"]
     assert "no key" in str(answer.json["recipients"])
     assert signing.rows()["message"] == before
+
+
+def test_where_nothing_is_sent_no_key_is_remembered(signing: World):
+    new_key(signing.b.agent, "bob@b.example")
+    query = "?to=bob@b.example&to=cheryl@b.example&seal=always"
+    assert signing.inject(MESSAGE, query).status_int == 422
+    assert recipient_keys.known(signing.a.agent.database, ALICE) == []
+    new_key(signing.b.agent, "cheryl@b.example")
+    signing.clock.now += 600
+    assert signing.inject(MESSAGE, query).status_int == 201
+    assert len(recipient_keys.known(signing.a.agent.database, ALICE)) == 2
 
 
 def test_with_known_those_without_a_key_get_it_in_the_clear(signing: World):

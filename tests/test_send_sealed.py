@@ -134,6 +134,7 @@ def test_a_reply_to_a_sealed_message_is_sealed_and_goes_to_all_inside(
     )  # fmt: skip
     a.must("xhmtp-notify")
     newest = json.loads(a.must("xhmtp", "inbox", BOB, "--json").splitlines()[0])["number"]
+    assert "(sealed)" in a.must("xhmtp", "inbox", BOB)
     locked = a.run("xhmtp", "reply", BOB, str(newest), "--quote", typed="yes")
     assert locked.returncode == 0
     assert "cannot be quoted: the message is sealed" in locked.stderr

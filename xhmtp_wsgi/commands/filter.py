@@ -7,7 +7,7 @@ import click
 from xhmtp_wsgi import group_register
 from xhmtp_wsgi.agent import Agent
 from xhmtp_wsgi.commands import open_agent
-from xhmtp_wsgi.commands.wording import date, table
+from xhmtp_wsgi.commands.wording import date, subject, table
 from xhmtp_wsgi.errors import Malformed, MalformedAddress, Misdirected, NotFound
 from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.recipient import filters, inbox
@@ -123,7 +123,7 @@ def quarantine_list(context: click.Context, address: str) -> None:
                 notice.identifier,
                 date(notice.received_at),
                 fields.get("from", "anonymous")[:40],
-                fields.get("subject", "(no subject)")[:60],
+                subject(notice, fields),
             )
         )
     for line in table(("ID", "CAME", "FROM", "SUBJECT"), rows):

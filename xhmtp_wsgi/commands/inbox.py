@@ -10,7 +10,7 @@ import click
 from xhmtp_wsgi.agent import Agent
 from xhmtp_wsgi.commands import open_agent
 from xhmtp_wsgi.commands.own_mailbox import owner_of
-from xhmtp_wsgi.commands.wording import date, table
+from xhmtp_wsgi.commands.wording import date, subject, table
 from xhmtp_wsgi.protocol.conversation import identifiers
 from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.recipient import mailbox
@@ -110,7 +110,7 @@ def _in_words(found: Sequence[Notice]) -> Iterator[str]:
             str(notice.position),
             date(notice.received_at),
             fields.get("from", "anonymous")[:40],
-            fields.get("subject", "(no subject)")[:60],
+            subject(notice, fields),
             ", ".join(f"{check.name} {check.result}" for check in notice.checks),
         ]
         rows.append([*row, marks_of(notice)] if marked else row)

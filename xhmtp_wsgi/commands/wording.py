@@ -1,7 +1,10 @@
 """Times and tables as the commands print them."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+
+from xhmtp_wsgi.recipient.inbox import Notice
+from xhmtp_wsgi.recipient.unsealing import is_sealed_notice
 
 _UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
 
@@ -37,3 +40,8 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]
             for cell, width, flush_right in zip(line, widths, right, strict=True)
         ]
         yield "  ".join(cells).rstrip()
+
+
+def subject(notice: Notice, fields: Mapping[str, str]) -> str:
+    """What stands for the subject in a list. ``fields``: the notice's, as text."""
+    return fields.get("subject", "(sealed)" if is_sealed_notice(notice) else "(no subject)")[:60]

@@ -145,21 +145,28 @@ def plan(
 ) -> Plan:
     """What will become of a message for each recipient; asks for their keys where it must.
 
-    ``remember``: keys that are seen for the first time are taken as known. Raises Forbidden where
-    the wish is less than her domain demands, or a Transient error.
+    ``remember``: keys that are seen for the first time are taken as known, unless somebody is
+    refused. Raises Forbidden where the wish is less than her domain demands, or a Transient error.
     """
     policy = policy_for(agent, sender, wish)
     if policy is Policy.NEVER:
         return Plan(policy, tuple(map(Planned, recipients)), ())
-    found = recipient_keys.keys_for(
-        agent,
-        sender,
-        recipients,
-        within=agent.settings.seal_within,
-        accept_new=wish.accept_new_keys,
-        remember=remember,
-    )
-    planned = tuple(_planned(policy, found[endpoint]) for endpoint in recipients)
+
+    def ask(*, remember: bool) -> tuple[Planned, ...]:
+        found = recipient_keys.keys_for(
+            agent,
+            sender,
+            recipients,
+            within=agent.settings.seal_within,
+            accept_new=wish.accept_new_keys,
+            remember=remember,
+        )
+        return tuple(_planned(policy, found[endpoint]) for endpoint in recipients)
+
+    planned = ask(remember=False)
+    if remember and any(one.keys for one in planned) and not any(one.refused for one in planned):
+        # What was fetched is kept: nobody is asked again.
+        planned = ask(remember=True)
     return Plan(policy, planned, sealing_keys.recipients_of(agent.database, sender))
 
 
