@@ -16,7 +16,7 @@ from xhmtp_wsgi.arrival import Listener, unheard
 from xhmtp_wsgi.counters import ProcessCounters
 from xhmtp_wsgi.database import Database
 from xhmtp_wsgi.discovery import AgentTarget, Discovery
-from xhmtp_wsgi.dns_resolver import CachingResolver, DNSResolver, Resolver
+from xhmtp_wsgi.dns_resolver import CachingResolver, DNSResolver, Resolver, SRVRecord
 from xhmtp_wsgi.network import Network
 from xhmtp_wsgi.own_prefixes import OwnPrefixes
 from xhmtp_wsgi.rate_limits import RateLimits
@@ -61,10 +61,32 @@ class Agent:
         settled = self.settings.domains[domain].agent
         if settled is not None:
             return settled
-        target: AgentTarget = self.discovery.agents(domain)[0]
+        target = self._foremost(domain)
         default = {"http": 80, "https": 443}[target.scheme]
         port = None if target.port == default else target.port
         return AgentURL(target.scheme, target.host, port)
+
+    def _foremost(self, domain: str) -> AgentTarget:
+        """Of several agents that the DNS names always the same one, the best by its record.
+
+        Our links name it: a notification that is told again with another link is another one.
+        """
+        targets = self.discovery.agents(domain)
+        if len(targets) == 1:
+            return targets[0]
+        service = {"https": "_xhmtps", "http": "_xhmtp"}[targets[0].scheme]
+        records = self.discovery.published(f"{service}._tcp.{domain}", "SRV")
+        ranks = {
+            (record.target.lower().rstrip("."), record.port): (record.priority, -record.weight)
+            for record in records
+            if isinstance(record, SRVRecord)
+        }
+
+        def rank(target: AgentTarget) -> tuple[tuple[float, float], str, int]:
+            known = ranks.get((target.host, target.port), (float("inf"), 0.0))
+            return known, target.host, target.port
+
+        return min(targets, key=rank)
 
 
 def make_agent(
