@@ -3,7 +3,7 @@
 from urllib.parse import urlencode
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import event, insert
 from webob import Response
 
 from tests.world import ALICE, BOB, ZONE, World, basic, call
@@ -102,6 +102,22 @@ def test_a_tag_is_bobs_own_unless_somebody_has_that_very_name(sqlite_world: Worl
     assert len(urls(world, endpoint("bob+work@b.example"))) == 1
     assert told(world, "nobody+shop@b.example") == 404
     assert told(world, "+shop@b.example") == 404
+
+
+def test_one_question_is_asked_whatever_an_address_is(world: World):
+    agent = world.b.agent
+    alias(world, "info@b.example", "carol@c.example")
+    add_group(agent.database, endpoint("team@b.example"), world.clock())
+    asked: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        asked.append(statement)
+
+    event.listen(agent.database.engine(), "before_cursor_execute", note)
+    for name in ("bob", "info", "team", "team+leave", "bob+tag", "nobody", "nobody+tag"):
+        agent.addressing.resolve(endpoint(f"{name}@b.example"))
+    assert len({one for one in asked if one.startswith("SELECT")}) == 1
+    assert len([one for one in asked if one.startswith("SELECT")]) == 7, "one for each of them"
 
 
 def test_a_tag_of_an_alias_goes_where_the_alias_goes(sqlite_world: World):

@@ -83,6 +83,7 @@ def test_a_poll_that_finds_nothing_new_is_a_304_without_a_body(world: World):
     first = world.feed()
     again = world.feed(headers={"If-None-Match": first.headers["ETag"]})
     assert (again.status_int, again.body) == (304, b"")
+    assert "Content-Type" not in again.headers
     assert "Content-Length" not in again.headers
     notify(world, 2)
     assert world.feed(headers={"If-None-Match": first.headers["ETag"]}).status_int == 200

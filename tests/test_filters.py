@@ -81,7 +81,10 @@ def test_the_domains_rules_come_first_and_the_first_match_wins(world: World):
 def test_a_rule_may_look_at_a_header(sqlite_world: World):
     rule(sqlite_world, "bob@b.example", "refuse", "*", header="Subject", pattern="*WIN*money*")
     url = "http://bob%40b.example:CODE@server.a.example/xhmtp/alice/abcdefghijklmnopqrstuvwxyz"
-    spam = {"url": url, "headers": "From: alice@a.example\r\nSubject: =?utf-8?q?win_money?=\r\n"}
+    spam = {
+        "url": url,
+        "headers": "From: alice@a.example\r\nSubject: =?utf-8?q?w=69n_m=6Fney?=\r\n",
+    }
     assert told(sqlite_world, urlencode(spam).encode()) == 403
     assert told(sqlite_world) == 201
 
@@ -119,6 +122,26 @@ def test_what_is_released_comes_into_the_feed_as_the_newest(world: World):
     with pytest.raises(NotFound):
         inbox.release(database, BOB, kept.identifier, clock())
     assert told(world) == 200, "had it already"
+
+
+def test_what_was_taken_already_changes_nothing(world: World):
+    database = world.b.agent.database
+    assert told(world) == 201
+    before, etag = inbox.state(database, BOB), world.feed().headers["ETag"]
+    assert (before.last_position, before.version, before.changed_at) == (1, 1, world.clock())
+    rows = world.rows(world.b.agent)
+    world.clock.now += 10
+    assert told(world) == 200
+    kept_out = rule(world, "bob@b.example", "quarantine", "*")
+    assert told(world) == 200
+    filters.remove(database, "bob@b.example", kept_out.id)
+    assert inbox.state(database, BOB) == before
+    assert world.feed().headers["ETag"] == etag
+    assert world.rows(world.b.agent) == rows
+    assert told(world, form().replace(b"abcdefghij", b"bbbbbbbbbb")) == 201
+    found = inbox.page(database, BOB, newest=9, limit=9)
+    assert [notice.position for notice in found] == [2, 1], "no number was left out"
+    assert inbox.state(database, BOB).version == 2
 
 
 def test_what_is_dropped_from_quarantine_is_gone(world: World):

@@ -135,6 +135,24 @@ def test_a_header_block_over_its_limit_is_too_large():
         scan(b"X: " + b"y" * 100, 50)
 
 
+@pytest.mark.parametrize(
+    ("block", "author"),
+    [
+        ("From: Bob <Bob@B.example>\r\n", "Bob@b.example"),
+        ("fROM: a@b.c (x)\r\n", "a@b.c"),
+        ("", None),
+    ],
+)
+def test_a_notification_tells_its_author_and_its_values_by_name(block: str, author: str | None):
+    url = MessageURL("http", "a.example", None, BOB, "code", "/xhmtp/alice/x")
+    header = f"{block}SUBJECT: hello\r\nX-Other: not told\r\n"
+    read = Notification.parse(encode(url, header.encode()), recipient=BOB)
+    assert read.author == (None if author is None else Endpoint.parse(author))
+    assert read.values == {field.name.lower(): field.value for field in read.fields}
+    assert read.values["subject"] == "hello"
+    assert "x-other" not in read.values
+
+
 @given(st.binary(max_size=300) | nearly.map(lambda text: f"url={text}&headers={text}".encode()))
 def test_a_form_is_taken_or_refused_and_nothing_else(body: bytes):
     with contextlib.suppress(Malformed, TooLarge):
@@ -201,6 +219,15 @@ def test_a_list_takes_time_in_proportion_to_its_length():
         short, long = taken(unit * 4_000), taken(unit * 32_000)
         # 8 times as long: 8 times the time, and never the 64 times of what is quadratic.
         assert long < 32 * max(short, 0.01), unit
+
+
+@given(
+    st.text(st.characters(max_codepoint=127), max_size=1500)
+    | st.text(string.ascii_letters + " ", max_size=1500)
+)
+def test_plain_text_is_shown_as_it_is_and_as_all_other_text_is(text: str):
+    # An accent has it go the long way round.
+    assert display(text)[:900] == display(f"\u00e9{text}")[1:].strip()[:900]
 
 
 @given(st.text() | nearly)

@@ -8,19 +8,33 @@ account, and no user of the site takes an alias or a group by the choice of his 
 An alias to an address of another agent's is a forward: whether it is one is seen when it is
 followed, as a domain may come or go.
 
-Security: no alias is followed further than MOST_STEPS, so that a loop ends. The same questions are
+Security: no alias is followed further than MOST_STEPS, so that a loop ends. The same question is
 asked of the database for a name that is known and for one that is not.
 """
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from sqlalchemy import Boolean, Column, Double, Table, Text, delete, false, select
+from sqlalchemy import (
+    BindParameter,
+    Boolean,
+    Column,
+    Double,
+    Integer,
+    Table,
+    Text,
+    bindparam,
+    cast,
+    delete,
+    false,
+    null,
+    select,
+    union_all,
+)
 
-from xhmtp_wsgi.accounts import Accounts
+from xhmtp_wsgi.accounts import Accounts, accounts
 from xhmtp_wsgi.database import Database, insert_or
 from xhmtp_wsgi.errors import Duplicate, Forbidden, Malformed, Misdirected, NotFound
 from xhmtp_wsgi.group_register import groups
@@ -41,6 +55,20 @@ aliases = Table(
     Column("target", Text, nullable=False),
     Column("may_send", Boolean, nullable=False, server_default=false()),
     Column("created_at", Double, nullable=False),
+)
+
+# What these three addresses are here: an alias has a target, an account an id, a group neither.
+_NAMES: list[BindParameter[str]] = [bindparam("whole"), bindparam("base"), bindparam("rest")]
+_NO_ALIAS = (cast(null(), Text).label("target"), cast(null(), Boolean).label("may_send"))
+_NO_ACCOUNT = (cast(null(), Integer).label("id"), cast(null(), Text).label("password_hash"))
+_FOUND = union_all(
+    select(aliases.c.address, aliases.c.target, aliases.c.may_send, *_NO_ACCOUNT).where(
+        aliases.c.address.in_(_NAMES)
+    ),
+    select(groups.c.address, *_NO_ALIAS, *_NO_ACCOUNT).where(groups.c.address.in_(_NAMES)),
+    select(accounts.c.address, *_NO_ALIAS, accounts.c.id, accounts.c.password_hash).where(
+        accounts.c.address.in_(_NAMES)
+    ),
 )
 
 
@@ -73,6 +101,15 @@ class Alias:
     def is_catch_all(self) -> bool:
         """Does it stand for every name that its domain has not?"""
         return self.address.local == CATCH_ALL
+
+
+@dataclass(slots=True)
+class _Found:
+    """What some addresses are here; accounts as rows, of which ``Accounts`` knows what they are."""
+
+    aliases: dict[str, Alias] = field(default_factory=dict)
+    groups: set[str] = field(default_factory=set)
+    accounts: dict[str, Any] = field(default_factory=dict)
 
 
 class Addressing:
@@ -173,7 +210,8 @@ class Addressing:
             raise Misdirected(f"this agent does not act for {endpoint.domain}")
         if "+" in endpoint.local or endpoint.local == CATCH_ALL:
             raise Malformed("a group's name has no + in it, and is not *")
-        if self._set_up([str(endpoint.canonical)])[0]:
+        name = str(endpoint.canonical)
+        if self._found(name, name, name).aliases:
             raise Duplicate(f"{endpoint} is an alias")
         if self._accounts.find(endpoint) is not None:
             raise Duplicate(f"{endpoint} has an account")
@@ -201,32 +239,36 @@ class Addressing:
         whole = endpoint.canonical
         local, plus, tag = whole.local.partition("+")
         base = Endpoint(local, whole.domain) if plus and local else whole
-        rest = Endpoint(CATCH_ALL, whole.domain)
-        names = [str(whole), str(base), str(rest)]
-        found, known = self._set_up(names)
-        if names[0] in found:
-            return found[names[0]]
-        if names[0] in known:
+        name, base_name, rest = str(whole), str(base), f"{CATCH_ALL}@{whole.domain}"
+        found = self._found(name, base_name, rest)
+        if name in found.aliases:
+            return found.aliases[name]
+        if name in found.groups:
             return Destination(Kind.GROUP, whole)
-        if names[1] in known:
+        if base_name in found.groups:
             return Destination(Kind.GROUP, base, tag) if tag in REQUESTS else None
-        if self._accounts.find(whole) is not None:
+        if self._accounts.of_row(whole, found.accounts.get(name)) is not None:
             return Destination(Kind.MAILBOX, whole)
         if base != whole:
-            if names[1] in found:
-                return found[names[1]]
-            if self._accounts.find(base) is not None:
+            if base_name in found.aliases:
+                return found.aliases[base_name]
+            if self._accounts.of_row(base, found.accounts.get(base_name)) is not None:
                 return Destination(Kind.MAILBOX, base)
-        return found.get(names[2])
+        return found.aliases.get(rest)
 
-    def _set_up(self, names: list[str]) -> tuple[Mapping[str, Alias], frozenset[str]]:
-        """The aliases and the groups among these addresses."""
+    def _found(self, whole: str, base: str, rest: str) -> _Found:
+        """What these addresses are, asked for in one statement."""
         with self._database.reading() as connection:
-            found = connection.execute(select(aliases).where(aliases.c.address.in_(names))).all()
-            known = connection.execute(
-                select(groups.c.address).where(groups.c.address.in_(names))
-            ).scalars()
-            return {row.address: _alias(row) for row in found}, frozenset(known)
+            rows = connection.execute(_FOUND, {"whole": whole, "base": base, "rest": rest}).all()
+        found = _Found()
+        for row in rows:
+            if row.target is not None:
+                found.aliases[row.address] = _alias(row)
+            elif row.id is not None:
+                found.accounts[row.address] = row
+            else:
+                found.groups.add(row.address)
+        return found
 
 
 def _alias(row: Any) -> Alias:

@@ -11,9 +11,9 @@ import threading
 from collections import Counter
 from collections.abc import Mapping
 
-from sqlalchemy import Column, Connection, Double, Table, Text, select
+from sqlalchemy import Column, Connection, Double, Table, Text, TextClause, select, text
 
-from xhmtp_wsgi.database import Database, insert_or
+from xhmtp_wsgi.database import Database
 from xhmtp_wsgi.errors import Transient
 from xhmtp_wsgi.schema import metadata
 
@@ -28,15 +28,25 @@ counters = Table(
     Column("value", Double, nullable=False),
 )
 
+# Both kinds of database understand these.
+_ADD = text(
+    "INSERT INTO counter (name, value) VALUES (:name, :value) "
+    "ON CONFLICT (name) DO UPDATE SET value = counter.value + excluded.value"
+)
+_PUT = text(
+    "INSERT INTO counter (name, value) VALUES (:name, :value) "
+    "ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+)
+
 
 def add(connection: Connection, amounts: Mapping[str, float]) -> None:
     """Adds to the counters of those names, within the caller's transaction."""
-    _write(connection, amounts, added=True)
+    _write(connection, _ADD, amounts)
 
 
 def put(connection: Connection, values: Mapping[str, float]) -> None:
     """Sets values, such as the time of the last pass, within the caller's transaction."""
-    _write(connection, values, added=False)
+    _write(connection, _PUT, values)
 
 
 def read(database: Database) -> dict[str, float]:
@@ -87,15 +97,9 @@ class ProcessCounters:
                 self._counted.update(counted)
 
 
-def _write(connection: Connection, values: Mapping[str, float], *, added: bool) -> None:
+def _write(connection: Connection, statement: TextClause, values: Mapping[str, float]) -> None:
     if not values:
         return
-    statement = insert_or(connection, counters)
-    given = statement.excluded.value
-    statement = statement.on_conflict_do_update(
-        index_elements=[counters.c.name],
-        set_={"value": counters.c.value + given if added else given},
-    )
     # In one order always, so that two of us never wait for each other.
     connection.execute(
         statement, [{"name": name, "value": values[name]} for name in sorted(values)]

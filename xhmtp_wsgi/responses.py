@@ -8,6 +8,7 @@ Security: header values are checked here for CR and LF, as WebOb and some server
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 
 from webob import Response
@@ -61,6 +62,7 @@ TITLES = {
 
 RETRY_AFTER = 60  # seconds, where an error does not say
 
+_TWO_LINES = re.compile(r"[\r\n\0]")
 SAFE_HEADERS = (
     ("Cache-Control", "private, no-cache"),
     ("Content-Security-Policy", "sandbox; default-src 'none'; frame-ancestors 'none'"),
@@ -82,14 +84,9 @@ def response(
     ``content_type`` is the whole field, with charset. Raises ValueError for a header value that is
     not one line of ISO 8859-1: that would be our own mistake.
     """
-    answer = Response(status=status, body=body)
-    if status == 304:
-        # It tells of no body, and would otherwise tell of an empty one (RFC 9110, 15.4.5).
-        del answer.content_length
-        del answer.content_type
-    else:
-        answer.headers["Content-Type"] = content_type
-    set_headers(answer, SAFE_HEADERS)
+    # A 304 tells of no body, and would otherwise tell of an empty one (RFC 9110, 15.4.5).
+    of_body = [] if status == 304 else [("Content-Type", content_type)]
+    answer = Response(status=status, body=body, headerlist=[*of_body, *SAFE_HEADERS])
     set_headers(answer, (headers or {}).items())
     return answer
 
@@ -97,7 +94,7 @@ def response(
 def set_headers(answer: Response, headers: Iterable[tuple[str, str]]) -> None:
     """Sets header fields; ValueError for a value that could become two."""
     for name, value in headers:
-        if any(character in "\r\n\0" for character in value) or not value.isascii():
+        if _TWO_LINES.search(value) or not value.isascii():
             raise ValueError(f"the value of {name} is not one line of ASCII")
         answer.headers[name] = value
 

@@ -4,7 +4,9 @@ import re
 
 from xhmtp_wsgi.errors import MalformedAddress
 
-_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 MAX_LENGTH = 253  # octets
 
 
@@ -20,9 +22,8 @@ def parse_hostname(text: str) -> str:
     if not name.isascii():
         raise MalformedAddress("a domain is written in ASCII; write its A-labels (xn--...)")
     name = name.lower()
-    labels = name.split(".")
-    if not all(_LABEL.fullmatch(label) for label in labels):
+    if not _NAME.fullmatch(name):
         raise MalformedAddress("a domain has labels of letters, digits and inner hyphens")
-    if labels[-1].isdigit() or re.fullmatch(r"0x[0-9a-f]*", labels[-1]):
+    if _NUMBER.fullmatch(name.rpartition(".")[2]):
         raise MalformedAddress("a domain's last label is not a number; an address is not taken")
     return name

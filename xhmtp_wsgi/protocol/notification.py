@@ -4,7 +4,7 @@
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -61,10 +61,16 @@ _LEFT_OUT = (
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """What was sent: the message's URL, and its permissible header fields."""
+    """What was sent: the message's URL, and its permissible header fields.
+
+    ``values``: theirs, by name in lower case; ``author``: the address in From, None for an
+    anonymous message.
+    """
 
     url: MessageURL
     fields: tuple[Field, ...]
+    values: Mapping[str, str]
+    author: Endpoint | None
     content_length: int | None
     digest: bytes | None
 
@@ -85,18 +91,9 @@ class Notification:
         except MalformedMessage as error:
             raise MalformedNotification(f"in headers: {error}") from None
         fields = tuple(field for field in given if field.name.lower() in PERMISSIBLE)
-        by_name = {field.name.lower(): field.value for field in fields}
-        if "from" in by_name:
-            _check_from(by_name["from"])
-        return cls(url, fields, _length(by_name), _digest(by_name))
-
-    @property
-    def author(self) -> Endpoint | None:
-        """The address in From; None for an anonymous message."""
-        for field in self.fields:
-            if field.name.lower() == "from":
-                return addresses(field.value)[0]
-        return None
+        values = {field.name.lower(): field.value for field in fields}
+        author = _author(values["from"]) if "from" in values else None
+        return cls(url, fields, values, author, _length(values), _digest(values))
 
     def header_block(self) -> bytes:
         """The permissible fields, as they were sent."""
@@ -165,17 +162,18 @@ def _form(body: bytes) -> dict[str, str]:
     return form
 
 
-def _check_from(value: str) -> None:
+def _author(value: str) -> Endpoint:
     try:
         found = addresses(value)
     except MalformedMessage as error:
         raise MalformedNotification(f"in From: {error}") from None
     if len(found) != 1:
         raise MalformedNotification(f"From has {len(found)} addresses, and wants one")
+    return found[0]
 
 
-def _length(by_name: dict[str, str]) -> int | None:
-    value = by_name.get("content-length")
+def _length(values: Mapping[str, str]) -> int | None:
+    value = values.get("content-length")
     if value is None:
         return None
     if not (value.isascii() and value.isdigit() and len(value) <= 18):
@@ -183,8 +181,8 @@ def _length(by_name: dict[str, str]) -> int | None:
     return int(value)
 
 
-def _digest(by_name: dict[str, str]) -> bytes | None:
-    value = by_name.get("repr-digest")
+def _digest(values: Mapping[str, str]) -> bytes | None:
+    value = values.get("repr-digest")
     if value is None:
         return None
     digest = parse_repr_digest(value)

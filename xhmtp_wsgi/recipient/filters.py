@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import Column, Double, Integer, Table, Text, delete, func, insert, select
+from sqlalchemy import Column, Double, Integer, Table, Text, bindparam, delete, func, insert, select
 
 from xhmtp_wsgi.database import Database
 from xhmtp_wsgi.errors import Malformed, MalformedAddress, NotFound
 from xhmtp_wsgi.protocol.endpoint import Endpoint
+from xhmtp_wsgi.protocol.header_values import display
 from xhmtp_wsgi.protocol.hostname import parse_hostname
 from xhmtp_wsgi.schema import metadata
 
@@ -34,6 +35,8 @@ rules = Table(
     Column("header", Text),
     Column("pattern", Text),
 )
+
+_RULES_OF_FOUR = select(rules).where(rules.c.owner.in_([bindparam(name) for name in "abcd"]))
 
 
 class Action(StrEnum):
@@ -63,7 +66,10 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What rules look at. ``vouched``: it comes from an agent of the author's domain."""
+    """What rules look at. ``vouched``: it comes from an agent of the author's domain.
+
+    ``headers``: as they were sent, by name in lower case.
+    """
 
     author: Endpoint | None
     signed: bool
@@ -102,13 +108,12 @@ def rules_for(database: Database, recipient: Endpoint, owner: Endpoint | None = 
 
     ``owner``: to whom his address leads, if it is an alias; the rules there come after its own.
     """
-    owners = [recipient.domain, str(recipient.canonical)]
-    if owner is not None:
-        owners += [owner.domain, str(owner.canonical)]
-    place = {name: number for number, name in reversed(list(enumerate(owners)))}
+    owner = recipient if owner is None else owner
+    owners = [recipient.domain, str(recipient.canonical), owner.domain, str(owner.canonical)]
     with database.reading() as connection:
-        found = connection.execute(select(rules).where(rules.c.owner.in_(owners))).all()
-    ordered = sorted(found, key=lambda row: (place[row.owner], row.position, row.id))
+        found = connection.execute(_RULES_OF_FOUR, dict(zip("abcd", owners, strict=True))).all()
+    # A name that is there twice counts where it is first.
+    ordered = sorted(found, key=lambda row: (owners.index(row.owner), row.position, row.id))
     return [_rule(row) for row in ordered]
 
 
@@ -169,7 +174,7 @@ def _matches(rule: Rule, subject: Subject) -> bool:
         return False
     if rule.header is None or rule.pattern is None:
         return True
-    value = subject.headers.get(rule.header, "")
+    value = display(subject.headers.get(rule.header, ""))
     return fnmatch.fnmatchcase(value.lower(), rule.pattern.lower())
 
 

@@ -31,7 +31,7 @@ def admit(
     just now whether he is the one he says, or NotFound where the group went a moment ago.
     """
     group = group_register.the_group(database, destination.endpoint)
-    fields = {field.name.lower(): field.value for field in notification.fields}
+    fields = notification.values
     if f"<{group.list_id}>" in fields.get("list-id", "").lower():
         raise Forbidden(f"this message has been through {group.endpoint} already")
     if is_sealed_type(fields.get("content-type", "")):

@@ -29,6 +29,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    bindparam,
     delete,
     func,
     insert,
@@ -36,6 +37,7 @@ from sqlalchemy import (
     text,
     update,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from xhmtp_wsgi import search
@@ -104,6 +106,34 @@ notices = Table(
     ),
 )
 
+# What each notification asks of the database. Built once: that takes longer than to run them does.
+_COUNTED = (mailboxes.c.id, mailboxes.c.last_position, mailboxes.c.last_quarantined)
+_ONE_MORE = (
+    update(mailboxes)
+    .where(mailboxes.c.address == bindparam("owner"))
+    .values(
+        last_position=mailboxes.c.last_position + 1,
+        version=mailboxes.c.version + 1,
+        changed_at=bindparam("now"),
+    )
+    .returning(*_COUNTED)
+)
+_ONE_MORE_IN_QUARANTINE = (
+    update(mailboxes)
+    .where(mailboxes.c.address == bindparam("owner"))
+    .values(last_quarantined=mailboxes.c.last_quarantined + 1)
+    .returning(*_COUNTED)
+)
+_THREAD_OF = select(notices.c.thread).where(
+    notices.c.mailbox == bindparam("mailbox"), notices.c.message_id == bindparam("message_id")
+)
+_ADD = {
+    dialect: made(notices)
+    .on_conflict_do_nothing(index_elements=[notices.c.mailbox, notices.c.url_hash])
+    .returning(notices.c.id)
+    for dialect, made in (("sqlite", sqlite.insert), ("postgresql", postgresql.insert))
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Notice:
@@ -133,6 +163,19 @@ class Mailbox:
     changed_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A new notice's place; ``given_out``: how many places its mailbox has given out so far."""
+
+    mailbox: int
+    position: int
+    given_out: int
+
+
+class _HadIt(Exception):
+    """This mailbox has had that URL: the transaction is to leave nothing behind."""
+
+
 EMPTY = Mailbox(0, 0, 0.0)
 SEARCH_KIND = "notice"
 SEARCHED = ("from", "to", "cc", "subject", "keywords")
@@ -155,38 +198,33 @@ def take(
     has as many as ``most``.
     """
     url = notification.url.with_credentials()
-    url_hash = hashlib.sha256(url.encode()).digest()
-    with database.transaction() as connection:
-        mailbox = _mailbox_id(connection, owner, now)
+    fields = notification.values
+    identifier = new_identifier()
+    kept: dict[str, object] = {
+        "id": identifier,
+        "url_hash": hashlib.sha256(url.encode()).digest(),
+        "url": url,
+        "headers": notification.header_block(),
+        "size": notification.content_length,
+        "digest": notification.digest,
+        "source": source,
+        "checks": json.dumps([[check.name, check.result, check.reason] for check in checks]),
+        "received_at": now,
+        "message_id": next(iter(identifiers(fields.get("message-id", ""))), None),
+    }
+    with suppress(_HadIt), database.transaction() as connection:
         # From here on this mailbox's row is locked: positions are given out one after another.
-        known = connection.execute(
-            select(notices.c.id).where(notices.c.mailbox == mailbox, notices.c.url_hash == url_hash)
-        ).first()
-        if known is not None:
-            return None
-        position = _next_position(connection, mailbox, now, most, quarantined=quarantined)
-        identifier = new_identifier()
-        fields = {field.name.lower(): field.value for field in notification.fields}
-        message_id = next(iter(identifiers(fields.get("message-id", ""))), None)
-        connection.execute(
-            insert(notices).values(
-                id=identifier,
-                mailbox=mailbox,
-                position=position,
-                url_hash=url_hash,
-                url=url,
-                headers=notification.header_block(),
-                size=notification.content_length,
-                digest=notification.digest,
-                source=source,
-                checks=json.dumps([[check.name, check.result, check.reason] for check in checks]),
-                received_at=now,
-                message_id=message_id,
-                thread=_thread(connection, mailbox, fields),
-            )
-        )
+        place = _place(connection, owner, now, quarantined=quarantined)
+        kept |= {"mailbox": place.mailbox, "position": place.position}
+        kept["thread"] = _thread(connection, place.mailbox, fields)
+        if connection.execute(_ADD[connection.dialect.name], kept).first() is None:
+            # The place is given back with it, so that no number is left out.
+            raise _HadIt
+        if place.given_out > most and _size(connection, place.mailbox) > most:
+            raise StorageFull("the recipient's inbox is full")
         search.put(connection, owner, SEARCH_KIND, identifier, searchable(fields))
-    return identifier
+        return identifier
+    return None
 
 
 def searchable(fields: Mapping[str, str]) -> str:
@@ -199,23 +237,22 @@ def _thread(connection: Connection, mailbox: int, fields: Mapping[str, str]) -> 
     answered = identifiers(fields.get("in-reply-to", ""))
     if answered and not fields.get("references"):
         known = connection.execute(
-            select(notices.c.thread).where(
-                notices.c.mailbox == mailbox, notices.c.message_id == answered[0]
-            )
+            _THREAD_OF, {"mailbox": mailbox, "message_id": answered[0]}
         ).scalar()
         if known:
             return str(known)
     return thread_of(fields) or None
 
 
+_STATE = select(mailboxes.c.last_position, mailboxes.c.version, mailboxes.c.changed_at).where(
+    mailboxes.c.address == bindparam("owner")
+)
+
+
 def state(database: Database, owner: Endpoint) -> Mailbox:
     """The state of a mailbox; EMPTY for one to which nothing ever came."""
     with database.reading() as connection:
-        row = connection.execute(
-            select(mailboxes.c.last_position, mailboxes.c.version, mailboxes.c.changed_at).where(
-                mailboxes.c.address == str(owner.canonical)
-            )
-        ).one_or_none()
+        row = connection.execute(_STATE, {"owner": str(owner.canonical)}).one_or_none()
     return EMPTY if row is None else Mailbox(*row)
 
 
@@ -252,10 +289,11 @@ def quarantined(database: Database, owner: Endpoint, limit: int = 1000) -> list[
 def release(database: Database, owner: Endpoint, identifier: str, now: float) -> None:
     """Puts a notice from quarantine into the feed, as its newest. Raises NotFound."""
     with database.transaction() as connection:
-        mailbox = _mailbox_id(connection, owner, now)
-        found = _quarantined(connection, mailbox, identifier)
-        position = _next_position(connection, mailbox, now, 10**9, quarantined=False)
-        connection.execute(update(notices).where(notices.c.id == found).values(position=position))
+        place = _place(connection, owner, now, quarantined=False)
+        found = _quarantined(connection, place.mailbox, identifier)
+        connection.execute(
+            update(notices).where(notices.c.id == found).values(position=place.position)
+        )
 
 
 def drop(database: Database, owner: Endpoint, identifier: str, now: float) -> None:
@@ -278,27 +316,19 @@ def _quarantined(connection: Connection, mailbox: int, identifier: str) -> str:
     return str(found)
 
 
-def _next_position(
-    connection: Connection, mailbox: int, now: float, most: int, *, quarantined: bool
-) -> int:
-    """The number of a new notice. Raises StorageFull where the mailbox has as many as ``most``."""
-    counted = mailboxes.c.last_quarantined if quarantined else mailboxes.c.last_position
-    row = connection.execute(
-        update(mailboxes)
-        .where(mailboxes.c.id == mailbox)
-        .values({counted.name: counted + 1})
-        .returning(mailboxes.c.last_position, mailboxes.c.last_quarantined)
-    ).one()
-    if row.last_position + row.last_quarantined > most and _size(connection, mailbox) >= most:
-        raise StorageFull("the recipient's inbox is full")
-    if quarantined:
-        return -int(row.last_quarantined)
-    connection.execute(
-        update(mailboxes)
-        .where(mailboxes.c.id == mailbox)
-        .values(version=mailboxes.c.version + 1, changed_at=now)
-    )
-    return int(row.last_position)
+def _place(connection: Connection, owner: Endpoint, now: float, *, quarantined: bool) -> _Place:
+    """The place of a new notice, the mailbox's row locked; made if it is the first."""
+    address = str(owner.canonical)
+    asked: dict[str, object] = {"owner": address}
+    statement = _ONE_MORE_IN_QUARANTINE
+    if not quarantined:
+        statement, asked["now"] = _ONE_MORE, now
+    row = connection.execute(statement, asked).one_or_none()
+    if row is None:
+        _make(connection, address, now)
+        row = connection.execute(statement, asked).one()
+    position = -row.last_quarantined if quarantined else row.last_position
+    return _Place(row.id, position, row.last_position + row.last_quarantined)
 
 
 def _size(connection: Connection, mailbox: int) -> int:
@@ -338,8 +368,12 @@ def _mailbox_id(connection: Connection, owner: Endpoint, now: float) -> int:
     wanted = select(mailboxes.c.id).where(mailboxes.c.address == address).with_for_update()
     found = connection.execute(wanted).scalar_one_or_none()
     if found is None:
-        # Where another writer is first, its row does as well.
-        with suppress(IntegrityError), connection.begin_nested():
-            connection.execute(insert(mailboxes).values(address=address, changed_at=now))
+        _make(connection, address, now)
         found = connection.execute(wanted).scalar_one()
     return int(found)
+
+
+def _make(connection: Connection, address: str, now: float) -> None:
+    """Makes a mailbox; where another writer is first, its row does as well."""
+    with suppress(IntegrityError), connection.begin_nested():
+        connection.execute(insert(mailboxes).values(address=address, changed_at=now))

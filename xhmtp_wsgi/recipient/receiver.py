@@ -131,11 +131,10 @@ def _arrival(
     identifier: str,
     quarantined: bool,
 ) -> Arrival:
-    subjects = (field.value for field in notification.fields if field.name.lower() == "subject")
     return Arrival(
         recipient=str(recipient.canonical),
         sender=None if notification.author is None else str(notification.author),
-        subject=display(next(subjects, "")),
+        subject=display(notification.values.get("subject", "")),
         identifier=identifier,
         url=notification.url.with_credentials(),
         quarantined=quarantined,
@@ -164,7 +163,7 @@ def _action(
         author=notification.author,
         signed=checks.passed(SIGNATURE),
         vouched=checks.passed(AGENT) and came_from_there,
-        headers={field.name.lower(): display(field.value) for field in notification.fields},
+        headers=notification.values,
     )
     action, _ = decide(rules_for(agent.database, recipient, owner), subject)
     if action is Action.REFUSE:
@@ -174,10 +173,9 @@ def _action(
 
 def _work_as_if(agent: Agent, owner: Endpoint, notification: Notification) -> None:
     """Writes something, so that an answer that keeps nothing takes as long as one that does."""
-    fields = {field.name.lower(): field.value for field in notification.fields}
     with agent.database.transaction() as connection:
         counters.add(connection, {"notifications:not kept": 1})
-        search.put(connection, owner, "not kept", "", inbox.searchable(fields))
+        search.put(connection, owner, "not kept", "", inbox.searchable(notification.values))
         search.remove(connection, owner, "not kept", "")
 
 
@@ -191,9 +189,9 @@ def _checks(
     url, discovery = notification.url, agent.discovery
     author = notification.author
     domain = None if author is None else author.domain
-    headers = {name.lower(): value for name, value in request.headers.items()}
+    is_signed = "HTTP_SIGNATURE_INPUT" in request.environ
     first = run({ORIGIN: lambda: check_origin(url, source, discovery)})
-    if not first.passed(ORIGIN) and not first.unknown and "signature-input" not in headers:
+    if not first.passed(ORIGIN) and not first.unknown and not is_signed:
         # Nothing can let it in any more: a forger's names are not looked up for him.
         return first.and_also(
             {
@@ -201,6 +199,7 @@ def _checks(
                 SIGNATURE: lambda: Check(SIGNATURE, NONE, "the notification is not signed"),
             }
         )
+    headers = {name.lower(): value for name, value in request.headers.items()} if is_signed else {}
     return first.and_also(
         {
             AGENT: lambda: check_agent(url, domain, discovery),
