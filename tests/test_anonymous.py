@@ -1,5 +1,8 @@
 """Anonymous messages: nothing in notification, URL or message names their author."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 
 from tests.world import ALICE, BOB, World, basic, call
@@ -90,8 +93,16 @@ def test_no_path_tells_whose_it_is(allowing: World):
     assert len(answers) == 1
 
 
-def test_it_is_not_signed(allowing: World):
+def test_it_is_not_signed(allowing: World, monkeypatch: pytest.MonkeyPatch):
     world = allowing
+    told: list[Mapping[str, str]] = []
+    real = world.network.post
+
+    def post(target: Any, path: str, body: bytes, headers: Mapping[str, str], **more: Any) -> Any:
+        told.append(headers)
+        return real(target, path, body, headers, **more)
+
+    monkeypatch.setattr(world.network, "post", post)
     key = world.a.agent.signing_keys.add("a.example")
     from tests.test_signature import Published
 
@@ -99,6 +110,7 @@ def test_it_is_not_signed(allowing: World):
     world.inject(MESSAGE)
     assert world.notify().notified == 1
     assert {check.name: check.result for check in notice(world).checks}["signature"] == "none"
+    assert [set(headers) for headers in told] == [{"Content-Type"}]
 
 
 def test_a_recipient_may_refuse_such(allowing: World):

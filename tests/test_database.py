@@ -225,6 +225,29 @@ def test_a_password_that_was_changed_no_longer_opens_even_where_it_was_remembere
     found.authenticate(ALICE, "looking-glass")
 
 
+def test_a_feed_is_read_with_a_token_or_the_password_of_its_owner_alone(found: Accounts):
+    bob = Endpoint.parse("bob@a.example")
+    found.add(ALICE, "wonderland")
+    found.add(bob, None)
+    tokens = [found.add_token(ALICE, "one"), found.add_token(ALICE, "two")]
+    for secret in (*tokens, "wonderland"):
+        assert found.authenticate_reader(ALICE, secret).endpoint == ALICE.canonical
+    for endpoint, secret in (
+        (bob, tokens[0]),
+        (bob, "wonderland"),
+        (bob, ""),
+        (ALICE, ""),
+        (ALICE, "x" * 32),
+        (Endpoint.parse("carol@a.example"), tokens[0]),
+    ):
+        with pytest.raises(NotAuthenticated):
+            found.authenticate_reader(endpoint, secret)
+        with pytest.raises(NotAuthenticated):
+            found.authenticate_token(endpoint, secret)
+    with pytest.raises(NotAuthenticated):
+        found.authenticate_token(ALICE, "wonderland")
+
+
 def test_passwords_and_tokens_are_kept_as_hashes(found: Accounts, database: Database):
     found.add(ALICE, "wonderland")
     token = found.add_token(ALICE, "a reader")

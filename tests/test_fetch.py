@@ -1,15 +1,20 @@
 """Fetching: ranges, conditions, HEAD, and nothing for whoever has not the right code."""
 
 import hashlib
+from collections.abc import Iterator
 from urllib.parse import quote
 
 import pytest
-from webob import Response
+from sqlalchemy import select, update
+from sqlalchemy.pool import QueuePool
+from webob import Request, Response
 
 from tests.world import MESSAGE, World, basic, call
+from xhmtp_wsgi.errors import Gone
+from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.protocol.message_url import MessageURL
 from xhmtp_wsgi.recipient import inbox
-from xhmtp_wsgi.sender.tables import PIECE
+from xhmtp_wsgi.sender.tables import PIECE, deliveries
 
 BODY = bytes(range(256)) * (3 * PIECE // 256)
 
@@ -64,6 +69,50 @@ def test_other_ranges_are_answered_with_the_whole(sqlite_world: World, asked: st
     assert (answer.status_int, answer.body) == (200, whole)
 
 
+@pytest.mark.parametrize(
+    ("start", "stop"),
+    [(0, None), (4 * PIECE - 3, 4 * PIECE + 3), (3 * PIECE, 8 * PIECE), (5 * PIECE + 7, None)],
+)
+def test_a_message_of_many_pieces_is_read_in_their_order(
+    world: World, start: int, stop: int | None
+):
+    body = b"".join(bytes([number]) * PIECE for number in range(1, 10))
+    url, whole = sent(world, body)
+    assert whole.endswith(body)
+    end = "" if stop is None else stop - 1
+    answer = get(world, url, Range=f"bytes={start}-{end}")
+    assert (answer.status_int, answer.body) == (206, whole[start:stop])
+
+
+def test_a_slow_reader_holds_no_transaction(world: World):
+    url, whole = sent(world, BODY * 3)
+    answer = started(world, url)
+    pool = world.a.agent.database.engine().pool
+    assert isinstance(pool, QueuePool)
+    read = [next(answer)]
+    assert pool.checkedout() == 0, "while he takes his time over what he has"
+    read += answer
+    assert b"".join(read) == whole
+
+
+def test_a_message_withdrawn_while_it_is_read_never_seems_whole(world: World):
+    url, whole = sent(world, BODY * 3)
+    answer = started(world, url)
+    read = [next(answer)]
+    alice = basic("alice@a.example", "wonderland")
+    assert call(world.a, url.path, method="DELETE", authorization=alice).status_int == 200
+    with pytest.raises(Gone):
+        read += answer
+    assert len(b"".join(read)) < len(whole)
+
+
+def started(world: World, url: MessageURL) -> Iterator[bytes]:
+    """A fetch whose answer has begun, and is read as slowly as one likes."""
+    request = Request.blank(url.path)
+    request.headers["Authorization"] = basic(str(url.recipient), url.code)
+    return iter(world.a(request.environ, lambda *_: None))
+
+
 def test_the_digest_and_the_etag_are_of_the_octets(sqlite_world: World):
     url, whole = sent(sqlite_world)
     answer = get(sqlite_world, url)
@@ -108,6 +157,35 @@ def test_whoever_has_not_the_right_code_gets_one_and_the_same_answer(sqlite_worl
     assert len({answer.body for answer in answers}) == 1
     assert len({str(sorted(answer.headers.items())) for answer in answers}) == 1
     assert answers[0].headers["WWW-Authenticate"] == 'Basic realm="xhmtp", charset="UTF-8"'
+
+
+def test_another_user_of_the_senders_agent_is_nobody_to_it(sqlite_world: World):
+    url, whole = sent(sqlite_world, b"x")
+    sqlite_world.a.agent.accounts.add(Endpoint.parse("dora@a.example"), "explorer")
+    dora = call(sqlite_world.a, url.path, authorization=basic("dora@a.example", "explorer"))
+    assert dora.status_int == 401
+    alice = call(sqlite_world.a, url.path, authorization=basic("alice@a.example", "wonderland"))
+    assert alice.body == whole
+
+
+def test_who_has_moved_fetches_under_his_old_name_and_his_new_one(world: World):
+    url, whole = sent(world, b"x")
+    with world.a.agent.database.transaction() as connection:
+        connection.execute(update(deliveries).values(moved_to="bob@c.example"))
+    for name, status in (("bob@b.example", 200), ("bob@c.example", 200), ("bob@d.example", 401)):
+        answer = call(world.a, url.path, authorization=basic(name, url.code))
+        assert (answer.status_int, answer.body == whole) == (status, status == 200)
+
+
+def test_a_message_fetched_before_its_notification_is_noted_still_has_that_noted(world: World):
+    path = world.inject().headers["Location"]
+    with world.a.agent.database.reading() as connection:
+        code = connection.execute(select(deliveries.c.code)).scalar_one()
+    # bob was told, and was quicker than alice's notifier is with noting it.
+    assert call(world.a, path, authorization=basic("bob@b.example", code)).status_int == 200
+    assert _state(world, path) == "queued"
+    assert world.notify().notified == 1
+    assert _state(world, path) == "fetched"
 
 
 def test_a_user_name_that_a_reader_left_percent_encoded_is_understood(sqlite_world: World):

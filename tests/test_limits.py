@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from tests.test_filters import TYPE, told
+from tests.test_filters import TYPE, rule, told
 from tests.test_signature import form, post
 from tests.world import BOB, MESSAGE, ZONE, World, basic, call
 from xhmtp_wsgi.agent import make_agent
@@ -125,8 +125,20 @@ def test_a_full_inbox_is_507_and_takes_again_when_there_is_room(world: World):
     codes = [told(world, numbered(number)) for number in range(5)]
     assert codes == [201, 201, 201, 507, 507]
     assert inbox.state(world.b.agent.database, BOB).last_position == 3
+    assert told(world, numbered(1)) == 200, "what it has is not refused for want of room"
     settle(world, max_inbox=4)
     assert told(world, numbered(9)) == 201
+    found = inbox.page(world.b.agent.database, BOB, newest=9, limit=9)
+    assert [notice.position for notice in found] == [4, 3, 2, 1], "no number was left out"
+
+
+def test_what_is_dropped_makes_room(world: World):
+    database = world.b.agent.database
+    settle(world, max_inbox=2)
+    rule(world, "bob@b.example", "quarantine", "*")
+    assert [told(world, numbered(number)) for number in range(3)] == [201, 201, 507]
+    inbox.drop(database, BOB, inbox.quarantined(database, BOB)[0].identifier, world.clock())
+    assert [told(world, numbered(number)) for number in (4, 5)] == [201, 507]
 
 
 def test_a_sender_has_so_much_storage_and_gets_it_back(world: World):

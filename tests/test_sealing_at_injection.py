@@ -183,6 +183,23 @@ def test_with_known_those_without_a_key_get_it_in_the_clear(signing: World):
     assert opened(fetched(signing, notices(signing.b.agent, "bob@b.example")[0]), bob) == in_clear
 
 
+def test_what_is_answered_of_each_recipient_is_what_the_outbox_holds(signing: World):
+    for name in ("bob", "dora"):
+        new_key(signing.b.agent, f"{name}@b.example")
+    answer = signing.inject(SECRET, "?seal=known")
+    alice = basic("alice@a.example", "wonderland")
+    status = call(signing.a, f"{answer.headers['Location']}/status", authorization=alice)
+    wanted = ("address", "state", "sealed")
+    held = [{name: one[name] for name in wanted} for one in status.json["recipients"]]
+    assert answer.json["recipients"] == held
+    assert {one["state"] for one in held} == {"queued"}
+    assert {one["sealed"] for one in held} == {"x25519", None}
+    signing.notify()
+    again = signing.inject(SECRET, "?seal=known")
+    assert again.status_int == 200
+    assert {one["state"] for one in again.json["recipients"]} == {"notified"}
+
+
 def test_a_dry_run_tells_all_of_it_and_does_nothing(signing: World):
     new_key(signing.b.agent, "bob@b.example")
     before = signing.rows()

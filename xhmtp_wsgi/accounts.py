@@ -22,6 +22,8 @@ from sqlalchemy import (
     LargeBinary,
     Table,
     Text,
+    and_,
+    bindparam,
     delete,
     insert,
     select,
@@ -59,6 +61,17 @@ tokens = Table(
     Column("label", Text, nullable=False),
     Column("hash", LargeBinary, nullable=False, unique=True),
     Column("created_at", Double, nullable=False),
+)
+
+_ACCOUNT = select(accounts.c.id, accounts.c.password_hash).where(
+    accounts.c.address == bindparam("address")
+)
+_ACCOUNT_WITH_TOKEN = (
+    select(accounts.c.id, accounts.c.password_hash, tokens.c.hash.label("token_hash"))
+    .outerjoin(
+        tokens, and_(tokens.c.account_id == accounts.c.id, tokens.c.hash == bindparam("hash"))
+    )
+    .where(accounts.c.address == bindparam("address"))
 )
 
 WRONG = "the user name or the password is not right"
@@ -171,8 +184,13 @@ class Accounts:
         """
         if not self.acts_for(endpoint.domain):
             return None
-        endpoint = endpoint.canonical
-        row = self._row(endpoint)
+        return self.of_row(endpoint.canonical, self._row(endpoint))
+
+    def of_row(self, endpoint: Endpoint, row: Any) -> Account | None:
+        """As ``find``, for whoever has asked for the account's row himself; None: there is none.
+
+        ``endpoint``: in its canonical form, and of a domain of ours.
+        """
         if self._users is not None and (row is None or row.password_hash is None):
             known = self._users.exists(str(endpoint))
             if row is None and known:
@@ -209,6 +227,9 @@ class Accounts:
     def authenticate(self, endpoint: Endpoint | None, password: str) -> Account:
         """The account that this password opens. Raises NotAuthenticated."""
         row = None if endpoint is None else self._row(endpoint)
+        return self._by_password(endpoint, row, password)
+
+    def _by_password(self, endpoint: Endpoint | None, row: Any, password: str) -> Account:
         if row is not None or self._users is None:
             right = self._passwords.verify(row.password_hash if row else None, password)
             if endpoint is not None and row is not None and right:
@@ -226,11 +247,16 @@ class Accounts:
 
     def _row(self, endpoint: Endpoint) -> Any:
         with self._database.reading() as connection:
-            return connection.execute(
-                select(accounts.c.id, accounts.c.password_hash).where(
-                    accounts.c.address == str(endpoint.canonical)
-                )
+            return connection.execute(_ACCOUNT, {"address": str(endpoint.canonical)}).one_or_none()
+
+    def _row_with_token(self, endpoint: Endpoint, secret: str) -> tuple[Any, bool]:
+        """The account's row, and whether that is a token of it."""
+        hashed = hash_code(secret)
+        with self._database.reading() as connection:
+            row = connection.execute(
+                _ACCOUNT_WITH_TOKEN, {"address": str(endpoint.canonical), "hash": hashed}
             ).one_or_none()
+        return row, row is not None and hmac.compare_digest(row.token_hash or b"", hashed)
 
     def _made(self, endpoint: Endpoint) -> Account | None:
         """The account of a user of the site, new unless another thread was first.
@@ -245,21 +271,15 @@ class Accounts:
 
     def authenticate_reader(self, endpoint: Endpoint, secret: str) -> Account:
         """The account whose feed this token or password opens. Raises NotAuthenticated."""
-        try:
-            return self.authenticate_token(endpoint, secret)
-        except NotAuthenticated:
-            return self.authenticate(endpoint, secret)
+        row, is_token = self._row_with_token(endpoint, secret)
+        if is_token:
+            return Account(row.id, endpoint.canonical)
+        return self._by_password(endpoint, row, secret)
 
     def authenticate_token(self, endpoint: Endpoint, secret: str) -> Account:
         """The account whose feed this token opens. Raises NotAuthenticated."""
-        hashed = hash_code(secret)
-        with self._database.reading() as connection:
-            row = connection.execute(
-                select(accounts.c.id, tokens.c.hash)
-                .join(tokens)
-                .where(accounts.c.address == str(endpoint.canonical), tokens.c.hash == hashed)
-            ).one_or_none()
-        if row is None or not hmac.compare_digest(row.hash, hashed):
+        row, is_token = self._row_with_token(endpoint, secret)
+        if not is_token:
             raise NotAuthenticated(WRONG)
         return Account(row.id, endpoint.canonical)
 

@@ -14,10 +14,10 @@ from webob import Request
 from xhmtp_wsgi.accounts import Account
 from xhmtp_wsgi.agent import Agent
 from xhmtp_wsgi.client_address import client_address
-from xhmtp_wsgi.errors import Forbidden, Misdirected, NotAuthenticated, TooMany
+from xhmtp_wsgi.errors import Forbidden, Misdirected, NotAuthenticated
 from xhmtp_wsgi.protocol.basic_authentication import parse_authorization
 from xhmtp_wsgi.protocol.endpoint import Endpoint
-from xhmtp_wsgi.rate_limits import Rate, network_of
+from xhmtp_wsgi.rate_limits import Rate, network_of, require_token
 
 logger = logging.getLogger("xhmtp_wsgi.security")
 
@@ -99,14 +99,12 @@ def guarded(agent: Agent, request: Request, account: str, check: Callable[[], Fo
         by_address: Rate(most * FOR_AN_ADDRESS / WINDOW, most * FOR_AN_ADDRESS),
         by_account: Rate(most * FOR_AN_ACCOUNT / WINDOW, most * FOR_AN_ACCOUNT),
     }
-    limits.check(by_address, rates[by_address], WHAT)
-    limits.check(pair, rates[pair], WHAT)
-    try:
-        limits.check(by_account, rates[by_account], WHAT)
-    except TooMany:
-        # The owner, whose address has not failed, still may.
-        if limits.left(pair, rates[pair]) < most:
-            raise
+    left = limits.left(rates)
+    require_token(left[by_address], rates[by_address], WHAT)
+    require_token(left[pair], rates[pair], WHAT)
+    if left[pair] < most:
+        # The owner, whose address has not failed, may even so.
+        require_token(left[by_account], rates[by_account], WHAT)
     try:
         return check()
     except NotAuthenticated:

@@ -1,6 +1,6 @@
 """What people have chosen, a value a name: whether copies are kept, how they sign, and so on."""
 
-from sqlalchemy import Column, Table, Text, delete, select
+from sqlalchemy import Column, Table, Text, bindparam, delete, select
 
 from xhmtp_wsgi.database import Database, insert_or
 from xhmtp_wsgi.errors import Malformed
@@ -19,15 +19,15 @@ preferences = Table(
     Column("value", Text, nullable=False),
 )
 
+_VALUE = select(preferences.c.value).where(
+    preferences.c.owner == bindparam("owner"), preferences.c.name == bindparam("name")
+)
+
 
 def get(database: Database, owner: Endpoint, name: str, default: str) -> str:
     """What somebody has chosen, or the default."""
     with database.reading() as connection:
-        found = connection.execute(
-            select(preferences.c.value).where(
-                preferences.c.owner == str(owner.canonical), preferences.c.name == name
-            )
-        ).scalar()
+        found = connection.execute(_VALUE, {"owner": str(owner.canonical), "name": name}).scalar()
     return default if found is None else str(found)
 
 

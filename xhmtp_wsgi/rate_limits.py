@@ -9,12 +9,12 @@ import math
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Column, Double, Table, Text, delete, select, update
+from sqlalchemy import Column, Double, Table, Text, bindparam, delete, select, text, update
 
-from xhmtp_wsgi.database import Database, insert_or
+from xhmtp_wsgi.database import Database
 from xhmtp_wsgi.errors import TooMany
 from xhmtp_wsgi.schema import metadata
 
@@ -31,6 +31,15 @@ buckets = Table(
     Column("tokens", Double, nullable=False),
     Column("filled_at", Double, nullable=False, index=True),
 )
+
+_BUCKETS = select(buckets).where(buckets.c.name.in_(bindparam("names", expanding=True)))
+_LOCKED = select(buckets).where(buckets.c.name == bindparam("bucket")).with_for_update()
+_MAKE = text(
+    "INSERT INTO bucket (name, tokens, filled_at) VALUES (:name, :tokens, :filled_at) "
+    # Not rowcount: PostgreSQL's driver counts none for this.
+    "ON CONFLICT DO NOTHING RETURNING name"
+)
+_SET = update(buckets).where(buckets.c.name == bindparam("bucket"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,19 +93,18 @@ class RateLimits:
         if not granted:
             raise TooMany(f"too many {what}", wait)
 
-    def left(self, name: str, rate: Rate) -> float:
-        """How many tokens are left; takes none."""
+    def left(self, rates: Mapping[str, Rate]) -> dict[str, float]:
+        """How many tokens are left in each of these buckets, all at one moment; takes none."""
         with self._database.reading() as connection:
-            row = connection.execute(
-                select(buckets.c.tokens, buckets.c.filled_at).where(buckets.c.name == name)
-            ).one_or_none()
-        return rate.burst if row is None else self._filled(row.tokens, row.filled_at, rate)
+            found = connection.execute(_BUCKETS, {"names": list(rates)}).all()
+        left = {name: rate.burst for name, rate in rates.items()}
+        for row in found:
+            left[row.name] = self._filled(row.tokens, row.filled_at, rates[row.name])
+        return left
 
     def check(self, name: str, rate: Rate, what: str) -> None:
         """Raises TooMany where there is no token left; takes none."""
-        tokens = self.left(name, rate)
-        if tokens < 1:
-            raise TooMany(f"too many {what}", (1 - tokens) / rate.per_second)
+        require_token(self.left({name: rate})[name], rate, what)
 
     def spend(self, name: str, rate: Rate) -> None:
         """Takes one token where there is one; for what has happened already."""
@@ -109,24 +117,12 @@ class RateLimits:
         with self._database.transaction() as connection:
             # There first, so that it can be locked.
             made = connection.execute(
-                insert_or(connection, buckets)
-                .values(name=name, tokens=rate.burst, filled_at=now)
-                .on_conflict_do_nothing()
-                # Not rowcount: PostgreSQL's driver counts none for this.
-                .returning(buckets.c.name)
+                _MAKE, {"name": name, "tokens": rate.burst, "filled_at": now}
             ).first()
-            row = connection.execute(
-                select(buckets.c.tokens, buckets.c.filled_at)
-                .where(buckets.c.name == name)
-                .with_for_update()
-            ).one()
+            row = connection.execute(_LOCKED, {"bucket": name}).one()
             tokens = self._filled(row.tokens, row.filled_at, rate)
             granted = math.floor(min(tokens, wanted))
-            connection.execute(
-                update(buckets)
-                .where(buckets.c.name == name)
-                .values(tokens=tokens - granted, filled_at=now)
-            )
+            connection.execute(_SET, {"bucket": name, "tokens": tokens - granted, "filled_at": now})
             if made is not None:
                 # Who comes for the first time pays for sweeping out some that came long ago.
                 old = (
@@ -147,6 +143,12 @@ class RateLimits:
         self._lock = threading.Lock()
         self._held: OrderedDict[str, _Held] = OrderedDict()
         self._process = os.getpid()
+
+
+def require_token(left: float, rate: Rate, what: str) -> None:
+    """Raises TooMany, which says ``what`` there are too many of, where no whole token is left."""
+    if left < 1:
+        raise TooMany(f"too many {what}", (1 - left) / rate.per_second)
 
 
 def network_of(address: ipaddress.IPv4Address | ipaddress.IPv6Address | None) -> str:

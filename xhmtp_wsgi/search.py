@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import BigInteger, Column, Connection, Integer, Table, Text, UniqueConstraint, text
 
-from xhmtp_wsgi.database import Database, insert_or
+from xhmtp_wsgi.database import Database
 from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.schema import metadata
 
@@ -32,6 +32,20 @@ entries = Table(
     Column("kind", Text, nullable=False),
     Column("item", Text, nullable=False),
     UniqueConstraint("owner", "kind", "item"),
+)
+
+_ENTER = text(
+    "INSERT INTO search_entry (owner, kind, item) VALUES (:owner, :kind, :item) "
+    # An update that changes nothing, so that the number of what is there comes back.
+    "ON CONFLICT (owner, kind, item) DO UPDATE SET item = excluded.item RETURNING id"
+)
+_PUT_IN_SQLITE = text(
+    "REPLACE INTO search_words (rowid, owner, words) VALUES (:id, :owner, :words)"
+)
+_PUT_IN_POSTGRESQL = text(
+    "INSERT INTO search_words (id, words) VALUES "
+    "(:id, to_tsvector('simple', :words) || array_to_tsvector(ARRAY[CAST(:owner AS text)])) "
+    "ON CONFLICT (id) DO UPDATE SET words = excluded.words"
 )
 
 _TERM = re.compile(r'"([^"]*)"?|([^\s"]+)')
@@ -50,27 +64,16 @@ class Hit:
 def put(connection: Connection, owner: Endpoint, kind: str, item: str, words: str) -> None:
     """Makes an item be found by these words, and by no others, within the caller's transaction."""
     address = str(owner.canonical)
-    statement = insert_or(connection, entries).values(owner=address, kind=kind, item=item)
-    # An update that changes nothing, so that the number of what is there comes back.
-    number = connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=[entries.c.owner, entries.c.kind, entries.c.item], set_={"item": item}
-        ).returning(entries.c.id)
-    ).scalar_one()
+    number = connection.execute(_ENTER, {"owner": address, "kind": kind, "item": item}).scalar_one()
     values = {"id": number, "owner": _token(address), "words": plain(words[:MOST_TEXT])}
-    _take_out(connection, number)
     if connection.dialect.name == "sqlite":
-        wanted = "INSERT INTO search_words (rowid, owner, words) VALUES (:id, :owner, :words)"
-    else:
-        # A tsvector holds so many octets at most; what is beyond is not found.
-        values["words"] = values["words"][: MOST_TEXT // 2]
-        # No word has =: who asks for words cannot ask for this.
-        values["owner"] = f"={values['owner']}"
-        wanted = (
-            "INSERT INTO search_words (id, words) VALUES "
-            "(:id, to_tsvector('simple', :words) || array_to_tsvector(ARRAY[CAST(:owner AS text)]))"
-        )
-    connection.execute(text(wanted), values)
+        connection.execute(_PUT_IN_SQLITE, values)
+        return
+    # A tsvector holds so many octets at most; what is beyond is not found.
+    values["words"] = values["words"][: MOST_TEXT // 2]
+    # No word has =: who asks for words cannot ask for this.
+    values["owner"] = f"={values['owner']}"
+    connection.execute(_PUT_IN_POSTGRESQL, values)
 
 
 def remove(connection: Connection, owner: Endpoint, kind: str, item: str) -> None:

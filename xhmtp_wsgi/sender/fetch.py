@@ -33,6 +33,7 @@ from xhmtp_wsgi.sender.message_page import (
     wants_page,
     wants_source,
 )
+from xhmtp_wsgi.sender.opened_message import Delivery, note_fetched, opened
 from xhmtp_wsgi.sender.outbox import RecipientStatus, StoredMessage
 
 logger = logging.getLogger(__name__)
@@ -69,20 +70,18 @@ def fetch(agent: Agent, request: Request, route: MessageRoute) -> Response:
         raise Gone("the sender has withdrawn this message")
     if message.expires_at <= now:
         raise Gone("the sender's agent no longer keeps this message")
-    if delivery is not None and request.method == "GET":
+    if delivery is not None and not delivery.was_fetched and request.method == "GET":
         try:
-            outbox.note_fetched(agent.database, delivery, now)
+            note_fetched(agent.database, delivery.identifier, now)
         except Transient as error:
             # Bob's message matters more than alice's note of it.
             logger.warning("a fetch was not noted: %s", error)
-    if delivery is not None:
-        message = outbox.as_told(agent.database, message, delivery)
     if wants_page(request):
         return _page(agent.database, message)
     if "," in request.environ.get("HTTP_RANGE", ""):
         # WebOb would answer with the first of several ranges alone.
         del request.environ["HTTP_RANGE"]
-    answer = _answer(agent.database, message)
+    answer = _answer(agent.database, message, None if delivery is None else delivery.octets)
     if wants_source(request) and message.sealed is None:
         answer.headers["Content-Type"] = "text/plain; charset=utf-8"
         answer.headers["Content-Disposition"] = "inline"
@@ -112,32 +111,37 @@ def sent(agent: Agent, request: Request, route: OutboxRoute) -> Response:
     return json_response(200, {"messages": [described(agent, message) for message in found]})
 
 
-def _opened(agent: Agent, request: Request, identifier: str) -> tuple[StoredMessage, int | None]:
+def _opened(
+    agent: Agent, request: Request, identifier: str
+) -> tuple[StoredMessage, Delivery | None]:
     """The message, and the delivery whose code opened it; None if it was its sender."""
     account = logged_in_by_site(agent, request)
     credentials = parse_authorization(request.environ.get("HTTP_AUTHORIZATION"))
-    if account is None and credentials is None:
+    if credentials is not None:
+        message, delivery = opened(
+            agent.database, identifier, credentials.user, credentials.password
+        )
+    elif account is not None:
+        message, delivery = outbox.find(agent.database, identifier), None
+    else:
         raise NotAuthenticated("this needs a recipient's address and access code")
-    message = outbox.find(agent.database, identifier)
     if message is not None and account is not None and account.endpoint == message.sender:
         return message, None
-    if credentials is None:
+    if delivery is not None:
+        return delivery.told, delivery
+    # Asked also where there is no such message: so the time tells nothing.
+    is_sender = credentials is not None and _is_sender(agent, request, message, credentials)
+    if message is None or not is_sender:
         raise NotAuthenticated(WRONG)
-    delivery = outbox.opened(agent.database, identifier, credentials.user, credentials.password)
-    if message is not None:
-        if delivery is not None:
-            return message, delivery
-        if _is_sender(agent, request, message, credentials):
-            return message, None
-    raise NotAuthenticated(WRONG)
+    return message, None
 
 
 def _is_sender(
-    agent: Agent, request: Request, message: StoredMessage, credentials: Credentials
+    agent: Agent, request: Request, message: StoredMessage | None, credentials: Credentials
 ) -> bool:
     try:
         claimed = agent.accounts.named(credentials.user)
-        if claimed is None or claimed != message.sender:
+        if claimed is None or message is None or claimed != message.sender:
             return False
         guarded(
             agent,
@@ -175,7 +179,7 @@ def _page(database: Database, message: StoredMessage) -> Response:
     )
 
 
-def _answer(database: Database, message: StoredMessage) -> Response:
+def _answer(database: Database, message: StoredMessage, octets: bytes | None) -> Response:
     ending = "eml" if message.sealed is None else "age"
     answer = Response(conditional_response=True)
     set_headers(answer, SAFE_HEADERS)
@@ -187,7 +191,7 @@ def _answer(database: Database, message: StoredMessage) -> Response:
             ("Repr-Digest", repr_digest(message.digest)),
         ),
     )
-    answer.app_iter = _Octets(database, message)
+    answer.app_iter = _Octets(database, message) if octets is None else [octets]
     answer.content_length = message.size
     answer.etag = message.digest.hex()
     answer.last_modified = int(message.created_at)

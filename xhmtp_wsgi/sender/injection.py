@@ -25,12 +25,13 @@ from xhmtp_wsgi.protocol.digest import repr_digest
 from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.protocol.header_values import addresses
 from xhmtp_wsgi.protocol.message import Preamble, prepare
+from xhmtp_wsgi.protocol.status import State
 from xhmtp_wsgi.request_body import body_pieces, require_type
 from xhmtp_wsgi.responses import json_response
 from xhmtp_wsgi.routes import OutboxRoute
 from xhmtp_wsgi.sender import outbox
 from xhmtp_wsgi.sender.login import authenticated_sender
-from xhmtp_wsgi.sender.outbox import StoredMessage
+from xhmtp_wsgi.sender.outbox import RecipientStatus, StoredMessage
 from xhmtp_wsgi.sender.sealed_contents import Content, contents, described_plan
 from xhmtp_wsgi.sender.sealing import (
     BY_CLIENT,
@@ -49,6 +50,15 @@ LONGEST_KEPT = 366 * 86400.0  # seconds: the most that a message's own Expires c
 
 
 @dataclass(frozen=True, slots=True)
+class Queued:
+    """A recipient who is about to be told; ``sealed``: to which kind of his keys."""
+
+    recipient: str
+    sealed: str | None
+    state: State = State.QUEUED
+
+
+@dataclass(frozen=True, slots=True)
 class Submission:
     """What became of a message that was handed in."""
 
@@ -56,6 +66,8 @@ class Submission:
     is_new: bool
     plan: Plan | None = None
     """What was settled of sealing it; None where it came sealed, or from a group."""
+    queued: tuple[Queued, ...] = ()
+    """Who will be told of it; of what was handed in before, only the outbox knows."""
 
     @property
     def identifier(self) -> str:
@@ -75,6 +87,11 @@ def inject(agent: Agent, request: Request, route: OutboxRoute) -> Response:
         return json_response(200, {"dry-run": True, **described_plan(planned)})
     submission = submit(agent, pieces, str(sender), named, wish)
     message = submission.message
+    recipients: Sequence[Queued | RecipientStatus] = (
+        submission.queued
+        if submission.is_new
+        else outbox.statuses(agent.database, message.identifier)
+    )
     location = f"{request.environ['SCRIPT_NAME']}/{message.path_name}/{message.identifier}"
     body = {
         "id": message.identifier,
@@ -82,8 +99,8 @@ def inject(agent: Agent, request: Request, route: OutboxRoute) -> Response:
         "digest": repr_digest(message.digest),
         "size": message.size,
         "recipients": [
-            {"address": status.recipient, "state": status.state, "sealed": status.sealed}
-            for status in outbox.statuses(agent.database, message.identifier)
+            {"address": one.recipient, "state": one.state, "sealed": one.sealed}
+            for one in recipients
         ],
     }
     return json_response(201 if submission.is_new else 200, body, {"Location": location})
@@ -105,7 +122,8 @@ def submit(
     """
     endpoint = _own_endpoint(agent, sender)
     now = agent.clock()
-    confidential = policy_for(agent, endpoint, wish) is not Policy.NEVER
+    wish = _settled(agent, endpoint, wish)
+    confidential = wish.policy is not Policy.NEVER
     spooled = _spooled_of(agent, pieces, endpoint, now, confidential=confidential)
     with spooled.file:
         found = _recipients(agent, spooled.preamble, recipients)
@@ -113,7 +131,7 @@ def submit(
             return _stored(agent, [Content(spooled, BY_CLIENT, found)], endpoint, now)
         planned = plan(agent, endpoint, found, wish)
         planned.require()
-        subject = shows_subject(agent, endpoint, wish)
+        subject = confidential and shows_subject(agent, endpoint, wish)
         with contents(agent, spooled, planned, subject=subject) as made:
             return replace(_stored(agent, made, endpoint, now), plan=planned)
 
@@ -130,7 +148,8 @@ def preview(
     Raises as ``submit`` does, but not where a recipient would be refused: the plan tells that.
     """
     endpoint = _own_endpoint(agent, sender)
-    confidential = policy_for(agent, endpoint, wish) is not Policy.NEVER
+    wish = _settled(agent, endpoint, wish)
+    confidential = wish.policy is not Policy.NEVER
     spooled = _spooled_of(agent, pieces, endpoint, agent.clock(), confidential=confidential)
     with spooled.file:
         found = _recipients(agent, spooled.preamble, recipients)
@@ -172,6 +191,11 @@ def _wish(request: Request) -> Wish:
         subject_outside=None if subject is None else subject == "outside",
         accept_new_keys=request.GET.get("accept-keys", "0") != "0",
     )
+
+
+def _settled(agent: Agent, sender: Endpoint, wish: Wish) -> Wish:
+    """The wish with the policy that holds in it, so that it is found out once. Raises Forbidden."""
+    return replace(wish, policy=policy_for(agent, sender, wish))
 
 
 def _own_endpoint(agent: Agent, sender: str) -> Endpoint:
@@ -257,7 +281,10 @@ def _stored(
         for one in made
     ]
     stored = store(agent.database, message, given, agent.settings.max_storage, is_report=is_report)
-    return Submission(stored, is_new=stored is message)
+    if stored is not message:
+        return Submission(stored, is_new=False)
+    queued = tuple(Queued(str(each), one.sealed) for one in made for each in one.recipients)
+    return Submission(stored, is_new=True, queued=queued)
 
 
 def _name_in_path(preamble: Preamble, sender: Endpoint) -> str | None:

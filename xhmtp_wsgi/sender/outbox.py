@@ -5,13 +5,13 @@ on the same rows through queue.py.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, case, delete, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, case, delete, select, update
 
 from xhmtp_wsgi.database import Database
-from xhmtp_wsgi.protocol.access_code import matches
+from xhmtp_wsgi.errors import Gone
 from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.protocol.status import WAITING, State
 from xhmtp_wsgi.sender.tables import (
@@ -70,7 +70,7 @@ class RecipientStatus:
 
 SEARCH_KIND = "sent"
 
-_MESSAGE_COLUMNS = (
+MESSAGE_COLUMNS = (
     messages.c.id,
     messages.c.sender,
     messages.c.message_id,
@@ -84,15 +84,32 @@ _MESSAGE_COLUMNS = (
     messages.c.thread,
     messages.c.sealed,
 )
+REPRESENTATION = and_(
+    representations.c.message == deliveries.c.message,
+    representations.c.number == deliveries.c.representation,
+)
+
+_MESSAGE = select(*MESSAGE_COLUMNS).where(messages.c.id == bindparam("id"))
+_MESSAGE_BY_MESSAGE_ID = select(*MESSAGE_COLUMNS).where(
+    messages.c.sender == bindparam("sender"), messages.c.message_id == bindparam("message_id")
+)
+_PIECES = (
+    select(pieces.c.octets)
+    .where(
+        pieces.c.message == bindparam("id"),
+        pieces.c.number >= bindparam("first"),
+        pieces.c.number < bindparam("end"),
+    )
+    .order_by(pieces.c.number)
+)
+_AT_ONCE = 4  # pieces read in one transaction
 
 
 def find(database: Database, identifier: str) -> StoredMessage | None:
     """The message with that ID, withdrawn and expired ones too."""
     with database.reading() as connection:
-        row = connection.execute(
-            select(*_MESSAGE_COLUMNS).where(messages.c.id == identifier)
-        ).one_or_none()
-    return None if row is None else _message(row)
+        row = connection.execute(_MESSAGE, {"id": identifier}).one_or_none()
+    return None if row is None else as_message(row)
 
 
 def by_message_id(
@@ -100,55 +117,9 @@ def by_message_id(
 ) -> StoredMessage | None:
     """The message that this sender has handed in with that Message-ID."""
     row = connection.execute(
-        select(*_MESSAGE_COLUMNS).where(
-            messages.c.sender == str(sender), messages.c.message_id == message_id
-        )
+        _MESSAGE_BY_MESSAGE_ID, {"sender": str(sender), "message_id": message_id}
     ).one_or_none()
-    return None if row is None else _message(row)
-
-
-def opened(database: Database, identifier: str, recipient: str, code: str) -> int | None:
-    """The delivery that this code opens for this recipient, named as notified; None if none.
-
-    Takes the same steps whether the message exists or not.
-    """
-    with database.reading() as connection:
-        found = connection.execute(
-            select(deliveries.c.id, deliveries.c.code_hash).where(
-                deliveries.c.message == identifier,
-                # Under his own address, or the one that he has moved to.
-                or_(deliveries.c.recipient == recipient, deliveries.c.moved_to == recipient),
-            )
-        ).all()
-    if not found:
-        matches(code, bytes(32))
-    return next((row.id for row in found if matches(code, row.code_hash)), None)
-
-
-def as_told(database: Database, message: StoredMessage, delivery: int) -> StoredMessage:
-    """The message as the recipient of that delivery gets it: its representation for him."""
-    with database.reading() as connection:
-        row = connection.execute(
-            select(representations)
-            .join(
-                deliveries,
-                and_(
-                    deliveries.c.message == representations.c.message,
-                    deliveries.c.representation == representations.c.number,
-                ),
-            )
-            .where(deliveries.c.id == delivery)
-        ).one_or_none()
-    if row is None:
-        return message
-    return replace(
-        message,
-        header=row.header,
-        digest=row.digest,
-        size=row.size,
-        sealed=row.sealed,
-        first_piece=row.first_piece,
-    )
+    return None if row is None else as_message(row)
 
 
 def octets(
@@ -156,39 +127,25 @@ def octets(
 ) -> Iterator[bytes]:
     """The octets of a message from ``start`` to before ``stop``, in pieces.
 
-    ``first_piece``: where its representation begins. Each piece is read by itself, so that a slow
-    reader holds nothing open.
+    ``first_piece``: where its representation begins. A few pieces are read at a time, so that a
+    slow reader holds nothing open. Raises Gone where they are let go meanwhile.
     """
-    for number in range(start // PIECE, (stop + PIECE - 1) // PIECE):
+    end = (stop + PIECE - 1) // PIECE
+    for number in range(start // PIECE, end, _AT_ONCE):
+        wanted = range(number, min(number + _AT_ONCE, end))
         with database.reading() as connection:
-            piece: bytes = connection.execute(
-                select(pieces.c.octets).where(
-                    pieces.c.message == identifier, pieces.c.number == first_piece + number
-                )
-            ).scalar_one()
-        offset = number * PIECE
-        yield piece[max(start - offset, 0) : stop - offset]
+            read = read_pieces(connection, identifier, first_piece + number, len(wanted))
+        if len(read) < len(wanted):
+            raise Gone("the message was let go while it was read")
+        for piece, at in zip(read, wanted, strict=True):
+            yield piece[max(start - at * PIECE, 0) : stop - at * PIECE]
 
 
-def note_fetched(database: Database, delivery: int, now: float) -> None:
-    """Notes when a recipient fetched a message for the first time."""
-    with database.reading() as connection:
-        fetched_at = connection.execute(
-            select(deliveries.c.fetched_at).where(deliveries.c.id == delivery)
-        ).scalar()
-    if fetched_at is not None:
-        return
-    with database.transaction() as connection:
-        connection.execute(
-            update(deliveries)
-            .where(deliveries.c.id == delivery, deliveries.c.fetched_at.is_(None))
-            .values(fetched_at=now)
-        )
-        connection.execute(
-            update(deliveries)
-            .where(deliveries.c.id == delivery, deliveries.c.state == State.NOTIFIED)
-            .values(state=State.FETCHED)
-        )
+def read_pieces(connection: Connection, identifier: str, first: int, count: int) -> Sequence[bytes]:
+    """Those of so many pieces that are there, in their order."""
+    values = {"id": identifier, "first": first, "end": first + count}
+    read: Sequence[bytes] = connection.execute(_PIECES, values).scalars().all()
+    return read
 
 
 def withdraw(database: Database, identifier: str, now: float) -> None:
@@ -246,13 +203,7 @@ def statuses(database: Database, identifier: str) -> list[RecipientStatus]:
             )
             .select_from(deliveries)
             .join(messages)
-            .outerjoin(
-                representations,
-                and_(
-                    representations.c.message == deliveries.c.message,
-                    representations.c.number == deliveries.c.representation,
-                ),
-            )
+            .outerjoin(representations, REPRESENTATION)
             .where(deliveries.c.message == identifier)
             .order_by(deliveries.c.id)
         ).all()
@@ -280,13 +231,13 @@ def sent(database: Database, sender: Endpoint, *, limit: int, skip: int) -> list
     """What a sender has sent, newest first."""
     with database.reading() as connection:
         found = connection.execute(
-            select(*_MESSAGE_COLUMNS)
+            select(*MESSAGE_COLUMNS)
             .where(messages.c.sender == str(sender))
             .order_by(messages.c.created_at.desc(), messages.c.id)
             .limit(limit)
             .offset(skip)
         ).all()
-    return [_message(row) for row in found]
+    return [as_message(row) for row in found]
 
 
 def several(
@@ -295,11 +246,11 @@ def several(
     """Those of these messages that the sender has sent, in no order of theirs."""
     with database.reading() as connection:
         found = connection.execute(
-            select(*_MESSAGE_COLUMNS).where(
+            select(*MESSAGE_COLUMNS).where(
                 messages.c.sender == str(sender), messages.c.id.in_(list(identifiers)[:1000])
             )
         ).all()
-    return [_message(row) for row in found]
+    return [as_message(row) for row in found]
 
 
 def conversation(
@@ -308,15 +259,16 @@ def conversation(
     """What a sender has sent in a conversation, oldest first."""
     with database.reading() as connection:
         found = connection.execute(
-            select(*_MESSAGE_COLUMNS)
+            select(*MESSAGE_COLUMNS)
             .where(messages.c.sender == str(sender), messages.c.thread == thread)
             .order_by(messages.c.created_at, messages.c.id)
             .limit(limit)
         ).all()
-    return [_message(row) for row in found]
+    return [as_message(row) for row in found]
 
 
-def _message(row: Any) -> StoredMessage:
+def as_message(row: Any) -> StoredMessage:
+    """The message that a row of MESSAGE_COLUMNS tells of."""
     return StoredMessage(
         row.id,
         Endpoint.parse(row.sender),

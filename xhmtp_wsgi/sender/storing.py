@@ -21,6 +21,11 @@ from xhmtp_wsgi.sender.spool import SpooledMessage
 from xhmtp_wsgi.sender.tables import PIECE, deliveries, messages, pieces, representations
 from xhmtp_wsgi.sender.usage import charge
 
+_ADD_MESSAGE = insert(messages)
+_ADD_REPRESENTATION = insert(representations)
+_ADD_PIECE = insert(pieces)
+_ADD_DELIVERY = insert(deliveries)
+
 SEARCHED = ("to", "cc", "subject", "keywords")
 
 
@@ -78,21 +83,22 @@ def add(
     first = given[0].content
     fields = {one.name.lower(): one.value for one in first.preamble.fields}
     connection.execute(
-        insert(messages).values(
-            id=message.identifier,
-            sender=str(message.sender),
-            message_id=message.message_id,
-            header=first.preamble.header,
-            digest=first.digest,
-            size=first.size,
-            created_at=message.created_at,
-            expires_at=message.expires_at,
-            is_report=is_report,
-            alias=message.alias,
-            thread=thread_of(fields) or None,
-            sealed=given[0].sealed,
-            kept_octets=sum(one.content.size for one in given) if len(given) > 1 else None,
-        )
+        _ADD_MESSAGE,
+        {
+            "id": message.identifier,
+            "sender": str(message.sender),
+            "message_id": message.message_id,
+            "header": first.preamble.header,
+            "digest": first.digest,
+            "size": first.size,
+            "created_at": message.created_at,
+            "expires_at": message.expires_at,
+            "is_report": is_report,
+            "alias": message.alias,
+            "thread": thread_of(fields) or None,
+            "sealed": given[0].sealed,
+            "kept_octets": sum(one.content.size for one in given) if len(given) > 1 else None,
+        },
     )
     if not is_report:
         search.put(connection, message.sender, SEARCH_KIND, message.identifier, searchable(fields))
@@ -108,15 +114,16 @@ def _add_representation(
     connection: Connection, message: str, number: int, one: NewRepresentation, first_piece: int
 ) -> None:
     connection.execute(
-        insert(representations).values(
-            message=message,
-            number=number,
-            first_piece=first_piece,
-            header=one.content.preamble.header,
-            digest=one.content.digest,
-            size=one.content.size,
-            sealed=one.sealed,
-        )
+        _ADD_REPRESENTATION,
+        {
+            "message": message,
+            "number": number,
+            "first_piece": first_piece,
+            "header": one.content.preamble.header,
+            "digest": one.content.digest,
+            "size": one.content.size,
+            "sealed": one.sealed,
+        },
     )
 
 
@@ -126,7 +133,8 @@ def _add_pieces(
     """Stores the octets; the number of the piece behind them."""
     number = first_piece
     for octets in content.in_pieces(PIECE):
-        connection.execute(insert(pieces).values(message=message, number=number, octets=octets))
+        piece = {"message": message, "number": number, "octets": octets}
+        connection.execute(_ADD_PIECE, piece)
         number += 1
     return number
 
@@ -140,7 +148,7 @@ def _add_deliveries(
     if not recipients:
         return
     connection.execute(
-        insert(deliveries),
+        _ADD_DELIVERY,
         [
             {
                 "message": message.identifier,

@@ -1,0 +1,116 @@
+"""How often a request asks the database: what is asked for twice, or for nothing, costs each one.
+
+Statements and transactions are counted, and no time is measured.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pytest
+from sqlalchemy import Connection, event
+
+from tests.test_fetch import sent
+from tests.world import BOB, MESSAGE, World, basic, call
+from xhmtp_wsgi.agent import Agent
+from xhmtp_wsgi.protocol.access_code import matches
+from xhmtp_wsgi.sender import opened_message
+
+
+@dataclass
+class Asked:
+    """What a database was asked. ``statements``: in their order, without their values."""
+
+    statements: list[str] = field(default_factory=list)
+    transactions: int = 0
+
+
+@contextmanager
+def asked(agent: Agent) -> Iterator[Asked]:
+    """What an agent asks of its database while the block runs."""
+    found = Asked()
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if not statement.startswith("BEGIN"):
+            found.statements.append(statement)
+
+    def count(_connection: Connection) -> None:
+        found.transactions += 1
+
+    engine = agent.database.engine()
+    listeners = (("before_cursor_execute", note), ("begin", count))
+    for name, listener in listeners:
+        event.listen(engine, name, listener)
+    try:
+        yield found
+    finally:
+        for name, listener in listeners:
+            event.remove(engine, name, listener)
+
+
+def test_a_poll_that_finds_nothing_new_asks_three_times(sqlite_world: World):
+    world = sqlite_world
+    sent(world, b"x")
+    token = world.b.agent.accounts.add_token(BOB, "a reader")
+    headers = {"If-None-Match": world.feed().headers["ETag"]}
+    for authorization in (basic("bob@b.example", "builder"), basic("bob@b.example", token)):
+        with asked(world.b.agent) as found:
+            assert world.feed(headers=headers, authorization=authorization).status_int == 304
+        # The failed log-ins, the account with its token, the mailbox.
+        assert (len(found.statements), found.transactions) == (3, 3), found.statements
+
+
+def test_a_message_of_one_piece_is_fetched_in_one_transaction(sqlite_world: World):
+    url, whole = sent(sqlite_world, b"x")
+    with asked(sqlite_world.a.agent) as found:
+        answer = call(sqlite_world.a, url.path, authorization=basic(str(url.recipient), url.code))
+        assert answer.body == whole
+    # Who he is with what he gets, and its octets.
+    assert (len(found.statements), found.transactions) == (2, 1), found.statements
+
+
+def test_a_wrong_code_and_a_message_that_never_was_ask_the_same(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    url, _ = sent(world, b"x")
+    compared: list[str] = []
+
+    def counted(code: str, stored: bytes) -> bool:
+        compared.append(code)
+        return matches(code, stored)
+
+    monkeypatch.setattr(opened_message, "matches", counted)
+    user = str(url.recipient)
+    seen = []
+    for path, name in (
+        (url.path, user),
+        (url.path, "cheryl@b.example"),
+        (url.path, "cheryl"),
+        (url.path[:-4] + "aaaa", user),
+        (url.path[:-4] + "aaaa", "cheryl"),
+    ):
+        compared.clear()
+        with asked(world.a.agent) as found:
+            assert call(world.a, path, authorization=basic(name, "x" * 32)).status_int == 401
+        assert len(compared) == 1
+        seen.append(found.statements)
+    assert len(seen[0]) == 1
+    assert all(one == seen[0] for one in seen), seen
+
+
+def test_what_is_handed_in_asks_for_nothing_twice(sqlite_world: World):
+    sqlite_world.inject()
+    with asked(sqlite_world.a.agent) as found:
+        assert sqlite_world.inject(MESSAGE + b"another").status_int == 201
+    # The failed log-ins, the account, her choice of sealing; then all else in one transaction.
+    assert found.transactions == 4, found.statements
+    assert len(found.statements) == 10, found.statements
+    assert len(set(found.statements)) == 10, "nothing is asked for twice"
+
+
+@pytest.mark.parametrize("policy", ["never", "known"])
+def test_a_message_that_says_how_it_is_sealed_asks_for_no_choice(sqlite_world: World, policy: str):
+    with asked(sqlite_world.a.agent) as found:
+        answer = sqlite_world.inject(query=f"?seal={policy}&subject=inside")
+        assert answer.status_int == 201
+    assert not [one for one in found.statements if "FROM preference" in one]
