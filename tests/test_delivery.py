@@ -16,7 +16,7 @@ from xhmtp_wsgi.errors import ConnectionFailed
 from xhmtp_wsgi.network import HTTPAnswer
 from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.recipient import inbox
-from xhmtp_wsgi.sender import queue, queue_listing
+from xhmtp_wsgi.sender import letters, queue_listing
 from xhmtp_wsgi.sender.notifier import Notifier
 from xhmtp_wsgi.sender.queue_listing import Chosen
 from xhmtp_wsgi.sender.tables import deliveries, messages, pieces
@@ -338,14 +338,14 @@ def test_after_five_internal_errors_an_entry_is_set_aside(
 ):
     locations = numbered(world, 3)
     poisoned = locations[0].rpartition("/")[2]
-    real = queue.letter
+    real = letters.letter_of
 
-    def letter(database: Any, identifier: str, representation: int = 0) -> Any:
-        if identifier == poisoned:
+    def letter_of(message: Any, content: Any) -> Any:
+        if message.id == poisoned:
             raise RuntimeError("poison")
-        return real(database, identifier)
+        return real(message, content)
 
-    monkeypatch.setattr(queue, "letter", letter)
+    monkeypatch.setattr(letters, "letter_of", letter_of)
     told: list[str] = []
     for _ in range(8):
         told += world.notify().to_mend
@@ -365,21 +365,21 @@ def test_after_five_internal_errors_an_entry_is_set_aside(
     assert "RuntimeError: poison" in kept.traceback
     assert kept.code not in kept.traceback
     # The operator mends it, and has it tried again.
-    monkeypatch.setattr(queue, "letter", real)
+    monkeypatch.setattr(letters, "letter_of", real)
     assert queue_listing.retry(world.a.agent.database, Chosen(poisoned), world.clock()) == 1
     assert world.notify().notified == 1
 
 
 def test_what_is_set_aside_and_never_mended_expires(world: World, monkeypatch: pytest.MonkeyPatch):
     location = world.inject().headers["Location"]
-    real = queue.letter
+    real = letters.letter_of
 
-    def letter(database: Any, identifier: str, representation: int = 0) -> Any:
-        if identifier in location:
+    def letter_of(message: Any, content: Any) -> Any:
+        if message.id in location:
             raise RuntimeError("poison")
-        return real(database, identifier)
+        return real(message, content)
 
-    monkeypatch.setattr(queue, "letter", letter)
+    monkeypatch.setattr(letters, "letter_of", letter_of)
     for _ in range(40):
         world.notify()
         world.clock.now += 4 * HOUR

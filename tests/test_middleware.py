@@ -11,7 +11,7 @@ from tests.world import MESSAGE, ZONE, World, basic, call
 from xhmtp_wsgi import XHMTP, Settings
 from xhmtp_wsgi.agent import make_agent
 from xhmtp_wsgi.errors import SettingsError
-from xhmtp_wsgi.recipient import VIEWS as RECIPIENT_VIEWS
+from xhmtp_wsgi.recipient.views import VIEWS as RECIPIENT_VIEWS
 
 
 class Unread(io.BytesIO):

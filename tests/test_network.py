@@ -31,8 +31,9 @@ from xhmtp_wsgi.errors import (
     TLSFailed,
     XHMTPError,
 )
-from xhmtp_wsgi.network import MAX_ANSWER, HTTPAnswer, Network
+from xhmtp_wsgi.network import MAX_ANSWER, ROUTES_KEPT, STEP, HTTPAnswer, Network
 from xhmtp_wsgi.network_addresses import is_refused, port_refused, vet
+from xhmtp_wsgi.network_connection import WatchedConnection
 
 HOST = "h.example"
 ZONE = "h.example. 60 A 127.0.0.1"
@@ -409,7 +410,9 @@ NOT_HTTP = [
     b"HTTP/1.1 101 Switching\r\nUpgrade: h2c\r\n\r\n",
     b"HTTP/1.1 103 Early Hints\r\n\r\n" + CREATED,
     b"HTTP/1.1 201 Created\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+    b"HTTP/1.1 201 Created\r\nContent-Length: 1, 2\r\n\r\nab",
     b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\nabc\r\n0\r\n\r\n",
     b"HTTP/1.1 201 " + b"x" * 70_000 + b"\r\n\r\n",
     b"HTTP/1.1 201 Created\r\n" + b"X: y\r\n" * 200 + b"\r\n",
     b"HTTP/1.1 201 Created\r\n" + (b"X: " + b"y" * 8000 + b"\r\n") * 10 + b"\r\n",
@@ -659,6 +662,82 @@ def test_the_number_of_pools_is_bounded(monkeypatch: pytest.MonkeyPatch):
         assert len(server.connections) == 4
         post(client, to(server, host="h0.example"))
         assert len(server.connections) == 5
+
+
+def test_a_chunk_without_end_is_not_read():
+    sent = 0
+
+    def script(visit: Visit) -> None:
+        nonlocal sent
+        visit.request()
+        visit.send(b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n")
+        while sent < 200_000_000:
+            visit.send(b"x" * 65536)
+            sent += 65536
+
+    with WebServer(script) as server:
+        with pytest.raises(ConnectionFailed):
+            post(network(), to(server))
+        assert sent < 50_000_000
+
+
+def test_what_comes_unasked_on_an_idle_connection_is_nobody_s_answer():
+    has_come = threading.Event()
+
+    def script(visit: Visit) -> None:
+        visit.request()
+        visit.send(CREATED)
+        has_come.wait(5)
+        visit.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+        visit.request()
+
+    with WebServer(script) as server:
+        client = network()
+        assert post(client, to(server)).status == 201
+        has_come.set()
+        time.sleep(0.2)
+        assert post(client, to(server)).status == 201
+        assert len(server.connections) == 2
+
+
+def test_a_connection_whose_answer_was_not_read_to_its_end_is_not_used_again():
+    def script(visit: Visit) -> None:
+        visit.request()
+        size = MAX_ANSWER + 2 * STEP
+        visit.send(b"HTTP/1.1 201 Created\r\nContent-Length: %d\r\n\r\n" % size)
+        visit.send(b"x" * (MAX_ANSWER + STEP))
+        visit.request()
+
+    with WebServer(script) as server:
+        client = network()
+        assert [post(client, to(server)).truncated for _ in range(2)] == [True, True]
+        assert len(server.connections) == 2
+
+
+def test_an_answer_that_came_before_all_was_sent_counts(monkeypatch: pytest.MonkeyPatch):
+    real = WatchedConnection.send
+
+    def send(connection: WatchedConnection, octets: Any) -> None:
+        real(connection, octets)
+        if octets == b"url=x":
+            raise BrokenPipeError
+
+    monkeypatch.setattr(WatchedConnection, "send", send)
+    with WebServer(always(CREATED)) as server:
+        assert post(network(), to(server)).status == 201
+
+
+def test_a_burst_asks_once_where_a_host_is_and_another_second_again():
+    now = 0.0
+    resolver = FakeResolver(ZONE)
+    with WebServer(always(CREATED)) as server:
+        client = Network(Discovery(resolver), allow_networks=LOOPBACK, monotonic=lambda: now)
+        for _ in range(5):
+            post(client, to(server))
+        assert resolver.asked.count((HOST, "A")) == 1
+        now += ROUTES_KEPT
+        post(client, to(server))
+        assert resolver.asked.count((HOST, "A")) == 2
 
 
 def test_several_threads_share_a_network():

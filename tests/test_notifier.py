@@ -5,15 +5,17 @@ import threading
 from datetime import datetime
 
 import pytest
+from sqlalchemy import select
 
 from tests.world import BOB, MESSAGE, ZONE, World, basic, call
 from xhmtp_wsgi.errors import ConnectionFailed, DeadlineExceeded, TLSFailed, XHMTPError
 from xhmtp_wsgi.network import HTTPAnswer
 from xhmtp_wsgi.protocol.status import State
 from xhmtp_wsgi.recipient import inbox
-from xhmtp_wsgi.sender import queue, queue_listing
+from xhmtp_wsgi.sender import letters, queue, queue_listing
 from xhmtp_wsgi.sender.notifier import Notifier
 from xhmtp_wsgi.sender.retry import RetrySchedule, Verdict, retry_after, verdict
+from xhmtp_wsgi.sender.tables import deliveries
 
 HOST = "server.b.example"
 
@@ -233,17 +235,33 @@ def test_a_message_withdrawn_while_it_is_told_stays_withdrawn(world: World):
     assert status(world, location)["state"] == State.WITHDRAWN
 
 
+def test_who_was_told_has_his_code_kept_no_longer(world: World):
+    world.inject()
+    world.network.hosts[HOST] = ConnectionFailed("down")
+    world.notify()
+
+    def codes() -> list[str | None]:
+        with world.a.agent.database.reading() as connection:
+            return list(connection.execute(select(deliveries.c.code)).scalars())
+
+    assert codes() != [None], "he is still to be told"
+    world.network.hosts[HOST] = world.b
+    world.clock.now += 2 * 3600
+    assert world.notify().notified == 1
+    assert codes() == [None]
+
+
 def test_a_fault_of_ours_stops_nobody_else(world: World, monkeypatch: pytest.MonkeyPatch):
     first = world.inject(MESSAGE.replace(b"hello", b"one")).headers["Location"]
     world.inject(MESSAGE.replace(b"hello", b"two"))
-    real = queue.letter
+    real = letters.letter_of
 
-    def letter(database, identifier, representation=0):
-        if identifier in first:
+    def letter_of(message, content):
+        if message.id in first:
             raise RuntimeError("poison")
-        return real(database, identifier)
+        return real(message, content)
 
-    monkeypatch.setattr(queue, "letter", letter)
+    monkeypatch.setattr(letters, "letter_of", letter_of)
     report = world.notify()
     assert (report.notified, report.deferred) == (1, 1)
 

@@ -54,12 +54,16 @@ class Discovery:
         Callers try the first MAX_TARGETS_TRIED. Raises NoService (no such domain, no record, target
         ``.``), BadDomain (no usable record), or DNSUnavailable.
         """
+        return self.agents_with_ttl(domain)[0]
+
+    def agents_with_ttl(self, domain: str) -> tuple[tuple[AgentTarget, ...], int]:
+        """The domain's agents, and the seconds for which they may be kept. Raises likewise."""
         domain = parse_hostname(domain)
         for service, scheme in (("_xhmtps", "https"), ("_xhmtp", "http")):
             answer = self._resolver.resolve(f"{service}._tcp.{domain}", "SRV")
             records = [record for record in answer.records if isinstance(record, SRVRecord)]
             if records:
-                return self._targets(domain, scheme, records, answer)
+                return self._targets(domain, scheme, records, answer), answer.ttl
         if self._is_unknown(domain):
             raise NoService(f"the DNS knows no domain {domain}")
         raise NoService(f"{domain} has no SRV record that names an agent of XHMTP")

@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from email.message import EmailMessage
 from typing import Any
 
-from xhmtp_wsgi import metrics, recipient, rest, self_test, sender, web
+from xhmtp_wsgi import metrics, rest, self_test, web
 from xhmtp_wsgi.agent import Agent, make_agent
 from xhmtp_wsgi.arrival import Listener, unheard
 from xhmtp_wsgi.errors import MalformedMessage
 from xhmtp_wsgi.protocol.message import author_of
+from xhmtp_wsgi.recipient import views as recipient_views
 from xhmtp_wsgi.sender import injection
+from xhmtp_wsgi.sender import views as sender_views
 from xhmtp_wsgi.sender.web_key_directory import WebKeyDirectory
 from xhmtp_wsgi.settings import Settings
 from xhmtp_wsgi.site_users import SiteUsers
@@ -23,8 +25,8 @@ from xhmtp_wsgi.wing import Environ, StartResponse, Views, Wing
 
 WSGIApplication = Callable[[Environ, StartResponse], Iterable[bytes]]
 BOTH: Views = {
-    **sender.VIEWS,
-    **recipient.VIEWS,
+    **sender_views.VIEWS,
+    **recipient_views.VIEWS,
     **metrics.VIEWS,
     **self_test.VIEWS,
     **rest.VIEWS,

@@ -1,7 +1,8 @@
 """xhmtp-notify: one pass over the notification queue, for cron; or one after another with --loop.
 
 Silent when all is well, as cron mails whatever is printed. Exit 0 when it could work; 1, with a
-line on standard error for each thing that an operator must see to; 2 for wrong settings. SIGTERM
+line on standard error for each thing that an operator must see to; 2 for wrong settings. With
+--loop it outlives a database that is away for a while: it says so once, and goes on. SIGTERM
 and SIGINT end it after the notifications that are on their way. On a terminal a bar tells how far
 it has come.
 """
@@ -10,18 +11,19 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 import click
 
-from xhmtp_wsgi import groups
+from xhmtp_wsgi import group_register
 from xhmtp_wsgi.agent import Agent
 from xhmtp_wsgi.commands import FAILED, one_line_errors, open_agent
-from xhmtp_wsgi.sender.notifier import Notifier, Progress
+from xhmtp_wsgi.errors import DatabaseUnavailable, SchemaOutdated, StorageFull
+from xhmtp_wsgi.sender.notifier import Notifier, PassReport, Progress
 
 PROGRAM = "xhmtp-notify"
-
+AGAIN_AFTER = 1.0  # seconds at the least, where a pass has failed
 
 _loop = click.option(
     "--loop",
@@ -62,19 +64,50 @@ def work(agent: Agent, loop: float | None, verbose: bool) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     with _bar(verbose) as progress:
-        notifier = Notifier(agent, stopped.is_set, progress, more=(groups.work_through,))
-        while True:
-            report = notifier.run_pass()
-            for line in report.to_mend:
-                click.echo(f"{PROGRAM}: {line}", err=True)
-            if verbose:
-                click.echo(
-                    f"notified {report.notified}, refused {report.refused}, "
-                    f"expired {report.expired}, put off {report.deferred}, "
-                    f"senders told {report.reports}"
-                )
-            if loop is None or stopped.wait(loop):
-                return FAILED if report.to_mend else 0
+        notifier = Notifier(agent, stopped.is_set, progress, more=(_groups,))
+        if loop is None:
+            return _told(notifier.run_pass(), verbose)
+        return _loop_until(stopped, loop, lambda: _told(notifier.run_pass(), verbose))
+
+
+def _groups(agent: Agent, over: Callable[[], bool]) -> int:
+    """The work of groups; what does it is loaded only where there is one, as it takes 4 MB."""
+    if not group_register.all_groups(agent.database):
+        return 0
+    from xhmtp_wsgi import groups
+
+    return groups.work_through(agent, over)
+
+
+def _loop_until(stopped: threading.Event, seconds: float, one_pass: Callable[[], int]) -> int:
+    """One pass after another; the exit code of the last. Raises SchemaOutdated."""
+    failed = ""
+    while True:
+        try:
+            code, wait, failed = one_pass(), seconds, ""
+        except SchemaOutdated:
+            # Another program has taken this one's place.
+            raise
+        except (DatabaseUnavailable, StorageFull) as error:
+            code, wait = FAILED, max(seconds, AGAIN_AFTER)
+            if str(error) != failed:
+                failed = str(error)
+                click.echo(f"{PROGRAM}: {failed}; it is tried again", err=True)
+        if stopped.wait(wait):
+            return code
+
+
+def _told(report: PassReport, verbose: bool) -> int:
+    """Says what there is to say of a pass; the exit code."""
+    for line in report.to_mend:
+        click.echo(f"{PROGRAM}: {line}", err=True)
+    if verbose:
+        click.echo(
+            f"notified {report.notified}, refused {report.refused}, "
+            f"expired {report.expired}, put off {report.deferred}, "
+            f"senders told {report.reports}"
+        )
+    return FAILED if report.to_mend else 0
 
 
 @contextmanager

@@ -7,16 +7,13 @@ kept or logged has an access code in it.
 """
 
 import logging
-import threading
 import traceback
-from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from enum import Enum
-from typing import TypeAlias
 
 from xhmtp_wsgi.agent import Agent
-from xhmtp_wsgi.discovery import MAX_TARGETS_TRIED, AgentTarget
+from xhmtp_wsgi.discovery import AgentTarget
 from xhmtp_wsgi.errors import (
     AddressRefused,
     BadDomain,
@@ -32,27 +29,26 @@ from xhmtp_wsgi.errors import (
 )
 from xhmtp_wsgi.network import HTTPAnswer
 from xhmtp_wsgi.protocol.endpoint import Endpoint
-from xhmtp_wsgi.protocol.header_block import Field, scan
 from xhmtp_wsgi.protocol.header_values import display
 from xhmtp_wsgi.protocol.message_url import MessageURL
-from xhmtp_wsgi.protocol.notification import encode, header_block_for
-from xhmtp_wsgi.protocol.signature import sign_request
+from xhmtp_wsgi.protocol.request_signer import RequestSigner
 from xhmtp_wsgi.protocol.status import State
 from xhmtp_wsgi.routes import inbox_path, message_path
 from xhmtp_wsgi.sender import queue
 from xhmtp_wsgi.sender.failure_notice import Kind
+from xhmtp_wsgi.sender.letters import Letter, Letters
 from xhmtp_wsgi.sender.moved import MAX_MOVES, Place, moved_place
-from xhmtp_wsgi.sender.queue import Claim, Letter, Outcome
+from xhmtp_wsgi.sender.queue import Claim, Outcome
 from xhmtp_wsgi.sender.retry import FEWEST_TRIES, RetrySchedule, Verdict, retry_after, verdict
 from xhmtp_wsgi.sender.target_trust import TargetTrust
+from xhmtp_wsgi.sender.ways import Ways
+from xhmtp_wsgi.signing_keys import Signer
 
 logger = logging.getLogger(__name__)
 
 FORM = "application/x-www-form-urlencoded"
 ANSWER_KEPT = 200  # characters of the other side's words
 TRACEBACK_KEPT = 4000  # characters
-_LetterAndFields: TypeAlias = tuple[Letter, tuple[Field, ...]]
-LETTERS_KEPT = 200  # messages whose header is remembered during a pass
 INTERNAL_FAILURES = 5  # after so many an entry is set aside for the operator
 OVERLOADED = (429, 503)
 
@@ -93,13 +89,16 @@ class Attempts:
         self._agent = agent
         self._schedule = schedule
         self._delay_report_after = delay_report_after
-        self._letters: OrderedDict[tuple[str, int], tuple[Letter, tuple[Field, ...]]] = (
-            OrderedDict()
-        )
-        self._lock = threading.Lock()
+        self._letters = Letters(agent.database)
+        self._ways = Ways(agent)
+        self._signers: dict[Signer, RequestSigner] = {}
         self._trust = TargetTrust(
             agent.database, agent.network, agent.clock, agent.settings.tls_remembered_for
         )
+
+    def prepare(self, claims: Iterable[Claim]) -> None:
+        """Gets ready what these will be told, all at once."""
+        self._letters.prepare(claims)
 
     def make(self, claim: Claim) -> Tried:
         """One try, from the look-up to the answer."""
@@ -155,16 +154,15 @@ class Attempts:
     def _notify(self, claim: Claim, end: float) -> _Answered:
         """POSTs to the first of the domain's agents that answers, and where that leads."""
         domain = claim.recipient.domain
-        letter, fields = self._letter(claim.message, claim.representation)
-        discovery = self._agent.discovery
-        targets = discovery.agents(domain)[:MAX_TARGETS_TRIED]
-        path = inbox_path(discovery.prefix(domain), claim.recipient)
+        letter = self._letters.of(claim)
+        way = self._ways.to(domain)
+        path = inbox_path(way.prefix, claim.recipient)
         failure: XHMTPError | None = None
-        for target in targets:
+        for target in way.targets:
             place = Place(target, path, claim.recipient)
             try:
                 unvouched = self._trusted(domain, target, letter)
-                answered = self._followed(claim, letter, fields, place, end)
+                answered = self._followed(claim, letter, place, end)
                 self._trust.note_tls(domain, target)
                 return replace(answered, unvouched=unvouched)
             except (ConnectionFailed, DNSUnavailable, AddressRefused) as error:
@@ -185,12 +183,10 @@ class Attempts:
             raise Unvouched(f"nothing but the DNS says that {target.host} acts for {domain}")
         return target.host
 
-    def _followed(
-        self, claim: Claim, letter: Letter, fields: tuple[Field, ...], place: Place, end: float
-    ) -> _Answered:
+    def _followed(self, claim: Claim, letter: Letter, place: Place, end: float) -> _Answered:
         """The answer there, or where 308 leads, at most MAX_MOVES times."""
         for _ in range(MAX_MOVES + 1):
-            answer = self._post(claim, letter, fields, place, end)
+            answer = self._post(claim, letter, place, end)
             host = place.target.host
             logger.info(
                 "told %s of %s at %s: %s", claim.recipient, claim.message, host, answer.status
@@ -207,70 +203,37 @@ class Attempts:
             place = next_place
         return _Answered(answer, host, note=f": the inbox has moved more than {MAX_MOVES} times")
 
-    def _post(
-        self, claim: Claim, letter: Letter, fields: tuple[Field, ...], place: Place, end: float
-    ) -> HTTPAnswer:
+    def _post(self, claim: Claim, letter: Letter, place: Place, end: float) -> HTTPAnswer:
         left = end - self._agent.monotonic()
         if left <= 0:
             raise DeadlineExceeded(f"{place.target.host} did not answer in time")
-        host, body = self._form(claim, letter, fields, place.recipient)
-        headers = {"Content-Type": FORM}
-        signer = self._agent.signing_keys.signer(letter.sender.domain)
-        if signer is not None and not _is_anonymous(fields):
-            headers |= sign_request(
-                url=f"{place.target.scheme}://{place.target.host}{place.path}",
-                content_type=FORM,
-                body=body,
-                seed=signer.seed,
-                name=signer.name,
-                now=self._agent.clock(),
+        own = self._ways.own(letter.sender.domain)
+        body = letter.form(
+            MessageURL(
+                scheme=own.url.scheme,
+                host=own.url.host,
+                port=own.url.port,
+                recipient=place.recipient,
+                code=claim.code,
+                path=message_path(own.prefix, letter.path_name, claim.message),
             )
+        )
+        headers = {"Content-Type": FORM}
+        if not letter.is_anonymous:
+            headers |= self._signature(letter.sender.domain, body)
         return self._agent.network.post(
-            place.target, place.path, body, headers, source_host=host, within=left
+            place.target, place.path, body, headers, source_host=own.url.host, within=left
         )
 
-    def _form(
-        self, claim: Claim, letter: Letter, fields: tuple[Field, ...], recipient: Endpoint
-    ) -> tuple[str, bytes]:
-        """The host that our message URL names, and the body of the notification."""
-        domain = letter.sender.domain
-        try:
-            url = self._agent.url_of(domain)
-            prefix = self._agent.prefixes.of(domain)
-        except Permanent as error:
-            raise OwnDomainInError(domain, error) from error
-        except DNSUnavailable as error:
-            # Nothing is said against the recipient's domain by that.
-            raise Transient(f"where {domain} itself is reached is not known: {error}") from error
-        message_url = MessageURL(
-            scheme=url.scheme,
-            host=url.host,
-            port=url.port,
-            recipient=recipient,
-            code=claim.code,
-            path=message_path(prefix, letter.path_name, claim.message),
-        )
-        header = header_block_for(
-            fields,
-            size=letter.size,
-            digest=letter.digest,
-            expires=datetime.fromtimestamp(letter.expires_at, UTC),
-            recipient=recipient,
-        )
-        return url.host, encode(message_url, header)
-
-    def _letter(self, message: str, representation: int) -> _LetterAndFields:
-        key = message, representation
-        with self._lock:
-            found = self._letters.get(key)
-        if found is None:
-            letter = queue.letter(self._agent.database, message, representation)
-            found = letter, tuple(scan(letter.header.removesuffix(b"\r\n"), len(letter.header)))
-            with self._lock:
-                self._letters[key] = found
-                while len(self._letters) > LETTERS_KEPT:
-                    self._letters.popitem(last=False)
-        return found
+    def _signature(self, domain: str, body: bytes) -> dict[str, str]:
+        """The header fields that sign it; none where the domain has no key that can."""
+        key = self._agent.signing_keys.signer(domain)
+        if key is None:
+            return {}
+        signer = self._signers.get(key)
+        if signer is None:
+            signer = self._signers[key] = RequestSigner(key.seed, key.name, FORM)
+        return signer.sign(body, self._agent.clock())
 
     def _outcome(self, claim: Claim, meaning: Verdict, status: int | None, words: str) -> Outcome:
         now = self._agent.clock()
@@ -298,10 +261,6 @@ class Attempts:
             over = claim.queued_at + self._schedule.give_up_after
             outcome = replace(outcome, next_try_at=max(over, outcome.next_try_at))
         return outcome
-
-
-def _is_anonymous(fields: tuple[Field, ...]) -> bool:
-    return not any(field.name.lower() == "from" for field in fields)
 
 
 def _words(answer: HTTPAnswer) -> str:

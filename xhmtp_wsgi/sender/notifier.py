@@ -230,6 +230,7 @@ class _Pass:
             window.was_failing |= found.gate is Gate.PROBE
         for domain in [name for name, window in self._windows.items() if window.is_done]:
             del self._windows[domain]
+        self._attempts.prepare(claim for found in claimed.values() for claim in found.claims)
 
     def _gather(self) -> None:
         """Waits for a try to end, and takes in what has ended."""

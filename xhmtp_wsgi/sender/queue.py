@@ -12,9 +12,11 @@ Long, as every statement that touches the life of an entry stands here, where th
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
 
 from sqlalchemy import (
-    ColumnElement,
+    BindParameter,
     Connection,
     Select,
     and_,
@@ -25,18 +27,76 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from xhmtp_wsgi import counters
 from xhmtp_wsgi.database import Database
 from xhmtp_wsgi.protocol.endpoint import Endpoint
-from xhmtp_wsgi.protocol.message import author_of
 from xhmtp_wsgi.protocol.status import State
 from xhmtp_wsgi.sender.destinations import Gate, gates, probe_begins
 from xhmtp_wsgi.sender.failure_notice import Kind
 from xhmtp_wsgi.sender.retry import FEWEST_TRIES, LONGEST_RETRY_AFTER, RetrySchedule
-from xhmtp_wsgi.sender.tables import deliveries, messages, representations
+from xhmtp_wsgi.sender.tables import deliveries
 
 PUT_OFF_AT_ONCE = 1000  # entries of a destination in one transaction
+
+# Statements are built once; the names of their parameters must not be those of columns.
+_IS_DUE = and_(
+    or_(
+        deliveries.c.next_try_at <= bindparam("b_due_by"),
+        deliveries.c.next_try_at > bindparam("b_due_never"),
+    ),
+    or_(
+        deliveries.c.lease_until.is_(None),
+        deliveries.c.lease_until <= bindparam("b_leases_at"),
+        deliveries.c.lease_until > bindparam("b_leases_never"),
+    ),
+)
+_DUE_DOMAINS = (
+    select(deliveries.c.domain, func.count().label("entries"))
+    .where(_IS_DUE)
+    .group_by(deliveries.c.domain)
+    .order_by(func.min(deliveries.c.next_try_at))
+)
+_RECORD = (
+    update(deliveries)
+    .where(deliveries.c.id == bindparam("b_id"), deliveries.c.state != State.WITHDRAWN)
+    .values(
+        state=bindparam("b_state"),
+        last_status=bindparam("b_status"),
+        last_answer=bindparam("b_answer"),
+        next_try_at=bindparam("b_next"),
+        notified_at=bindparam("b_notified"),
+        moved_to=func.coalesce(bindparam("b_moved"), deliveries.c.moved_to),
+        unvouched=bindparam("b_unvouched"),
+        unverified_since=bindparam("b_unverified"),
+        internal_failures=bindparam("b_internal"),
+        traceback=bindparam("b_traceback"),
+        report_due=func.coalesce(bindparam("b_report"), deliveries.c.report_due),
+        lease_owner=None,
+        lease_until=None,
+    )
+)
+_RECORD_FINISHED = _RECORD.values(code=None)
+# Bob may have fetched it before we noted that he was told.
+_FETCHED_MEANWHILE = (
+    update(deliveries)
+    .where(
+        deliveries.c.id.in_(bindparam("b_told", expanding=True)),
+        deliveries.c.fetched_at.is_not(None),
+    )
+    .values(state=State.FETCHED)
+)
+_RELEASE = (
+    update(deliveries)
+    .where(deliveries.c.id == bindparam("b_id"), deliveries.c.next_try_at.is_not(None))
+    .values(
+        tries=deliveries.c.tries - 1,
+        next_try_at=bindparam("b_now"),
+        lease_owner=None,
+        lease_until=None,
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +152,7 @@ class Claimed:
 def due_domains(database: Database, now: float, terms: Terms) -> dict[str, int]:
     """The domains for which entries are due, those that wait longest first, and how many are."""
     with database.reading() as connection:
-        found = connection.execute(
-            select(deliveries.c.domain, func.count().label("entries"))
-            .where(_is_due(now, terms))
-            .group_by(deliveries.c.domain)
-            .order_by(func.min(deliveries.c.next_try_at))
-        ).all()
+        found = connection.execute(_DUE_DOMAINS, _due(now, terms)).all()
     return {row.domain: row.entries for row in found}
 
 
@@ -127,37 +182,17 @@ def claim(
 def _claim(
     connection: Connection, domain: str, limit: int, now: float, due_by: float, terms: Terms
 ) -> tuple[Claim, ...]:
-    due = (
-        select(deliveries.c.id)
-        .where(deliveries.c.domain == domain, _is_due(due_by, terms, leases_at=now))
-        .order_by(deliveries.c.next_try_at, deliveries.c.id)
-        .limit(limit)
-    )
-    if connection.dialect.name != "sqlite":
-        # SQLite's writer lock serves the same end, and SQLAlchemy drops the clause there.
-        due = due.with_for_update(skip_locked=True)
     found = connection.execute(
-        update(deliveries)
-        .where(deliveries.c.id.in_(due))
-        .values(
-            lease_owner=terms.owner,
-            lease_until=now + terms.lease,
-            tries=deliveries.c.tries + 1,
-            last_try_at=now,
-            next_try_at=_next_try(now, terms.schedule),
-        )
-        .returning(
-            deliveries.c.id,
-            deliveries.c.message,
-            deliveries.c.recipient,
-            deliveries.c.code,
-            deliveries.c.tries,
-            deliveries.c.queued_at,
-            deliveries.c.unverified_since,
-            deliveries.c.delay_told_at,
-            deliveries.c.internal_failures,
-            deliveries.c.representation,
-        )
+        _claim_statement(terms.schedule.doublings),
+        {
+            **_due(due_by, terms, leases_at=now),
+            **_waits(now, terms.schedule),
+            "b_domain": domain,
+            "b_limit": limit,
+            "b_owner": terms.owner,
+            "b_now": now,
+            "b_lease_until": now + terms.lease,
+        },
     ).all()
     return tuple(
         Claim(
@@ -176,6 +211,55 @@ def _claim(
     )
 
 
+@cache
+def _claim_statement(doublings: int) -> ReturningUpdate[Any]:
+    """Claims entries of one destination, for a schedule of so many waits before the longest."""
+    due = (
+        select(deliveries.c.id)
+        .where(deliveries.c.domain == bindparam("b_domain"), _IS_DUE)
+        .order_by(deliveries.c.next_try_at, deliveries.c.id)
+        .limit(bindparam("b_limit"))
+        # SQLite's writer lock serves the same end, and SQLAlchemy drops the clause there.
+        .with_for_update(skip_locked=True)
+    )
+    # When the try after the one that begins now would be, by how many were before.
+    waits: dict[int, BindParameter[float]] = {
+        before: bindparam(f"b_wait{before}") for before in range(doublings)
+    }
+    return (
+        update(deliveries)
+        .where(deliveries.c.id.in_(due))
+        .values(
+            lease_owner=bindparam("b_owner"),
+            lease_until=bindparam("b_lease_until"),
+            tries=deliveries.c.tries + 1,
+            last_try_at=bindparam("b_now"),
+            next_try_at=case(
+                waits, value=deliveries.c.tries, else_=bindparam(f"b_wait{doublings}")
+            ),
+        )
+        .returning(
+            deliveries.c.id,
+            deliveries.c.message,
+            deliveries.c.recipient,
+            deliveries.c.code,
+            deliveries.c.tries,
+            deliveries.c.queued_at,
+            deliveries.c.unverified_since,
+            deliveries.c.delay_told_at,
+            deliveries.c.internal_failures,
+            deliveries.c.representation,
+        )
+    )
+
+
+def _waits(now: float, schedule: RetrySchedule) -> dict[str, float]:
+    return {
+        f"b_wait{before}": now + schedule.wait(before + 1)
+        for before in range(schedule.doublings + 1)
+    }
+
+
 def record(
     database: Database,
     outcomes: Sequence[Outcome],
@@ -188,39 +272,14 @@ def record(
     An entry withdrawn in the meantime stays so. ``counted``: added to the counters.
     """
     finished = [outcome for outcome in outcomes if outcome.next_try_at is None]
+    waiting = [outcome for outcome in outcomes if outcome.next_try_at is not None]
+    told = [outcome.claim.id for outcome in finished if outcome.state == State.NOTIFIED]
     with database.transaction() as connection:
-        for chosen, extra in ((outcomes, {}), (finished, {"code": None})):
-            if not chosen:
-                continue
-            connection.execute(
-                update(deliveries)
-                .where(deliveries.c.id == bindparam("b_id"), deliveries.c.state != State.WITHDRAWN)
-                .values(
-                    state=bindparam("b_state"),
-                    last_status=bindparam("b_status"),
-                    last_answer=bindparam("b_answer"),
-                    next_try_at=bindparam("b_next"),
-                    notified_at=bindparam("b_notified"),
-                    moved_to=func.coalesce(bindparam("b_moved"), deliveries.c.moved_to),
-                    unvouched=bindparam("b_unvouched"),
-                    unverified_since=bindparam("b_unverified"),
-                    internal_failures=bindparam("b_internal"),
-                    traceback=bindparam("b_traceback"),
-                    report_due=func.coalesce(bindparam("b_report"), deliveries.c.report_due),
-                    lease_owner=None,
-                    lease_until=None,
-                    **extra,
-                ),
-                [_bound(outcome, now) for outcome in chosen],
-            )
-        told = [outcome.claim.id for outcome in finished if outcome.state == State.NOTIFIED]
+        for statement, chosen in ((_RECORD, waiting), (_RECORD_FINISHED, finished)):
+            if chosen:
+                connection.execute(statement, [_bound(outcome, now) for outcome in chosen])
         if told:
-            # Bob may have fetched it before we noted that he was told.
-            connection.execute(
-                update(deliveries)
-                .where(deliveries.c.id.in_(told), deliveries.c.fetched_at.is_not(None))
-                .values(state=State.FETCHED)
-            )
+            connection.execute(_FETCHED_MEANWHILE, {"b_told": told})
         counters.add(connection, counted or {})
 
 
@@ -229,17 +288,7 @@ def release(database: Database, claims: Sequence[Claim], now: float) -> None:
     if not claims:
         return
     with database.transaction() as connection:
-        connection.execute(
-            update(deliveries)
-            .where(deliveries.c.id == bindparam("b_id"), deliveries.c.next_try_at.is_not(None))
-            .values(
-                tries=deliveries.c.tries - 1,
-                next_try_at=now,
-                lease_owner=None,
-                lease_until=None,
-            ),
-            [{"b_id": claim.id} for claim in claims],
-        )
+        connection.execute(_RELEASE, [{"b_id": claim.id, "b_now": now} for claim in claims])
 
 
 def put_off(
@@ -252,7 +301,7 @@ def put_off(
     """
     put, expired = 0, 0
     over = now - terms.schedule.give_up_after
-    due = and_(deliveries.c.domain == domain, _is_due(now, terms))
+    due = and_(deliveries.c.domain == domain, _IS_DUE)
     tried = {
         "tries": deliveries.c.tries + 1,
         "last_try_at": now,
@@ -282,9 +331,9 @@ def put_off(
     for which, values in ((ends, given_up), (due, waits)):
         while True:
             chosen = select(deliveries.c.id).where(which).limit(PUT_OFF_AT_ONCE)
-            if not database.is_sqlite:
-                chosen = chosen.with_for_update(skip_locked=True)
-            changed = _update(database, chosen, values)
+            changed = _update(
+                database, chosen.with_for_update(skip_locked=True), values, _due(now, terms)
+            )
             expired, put = (
                 (expired + changed, put) if values is given_up else (expired, put + changed)
             )
@@ -293,64 +342,17 @@ def put_off(
     return put, expired
 
 
-def _update(database: Database, chosen: Select[tuple[int]], values: Mapping[str, object]) -> int:
+def _update(
+    database: Database,
+    chosen: Select[tuple[int]],
+    values: Mapping[str, object],
+    parameters: Mapping[str, float],
+) -> int:
     with database.transaction() as connection:
         changed = connection.execute(
-            update(deliveries).where(deliveries.c.id.in_(chosen)).values(**values)
+            update(deliveries).where(deliveries.c.id.in_(chosen)).values(**values), parameters
         )
         return int(changed.rowcount)
-
-
-@dataclass(frozen=True, slots=True)
-class Letter:
-    """What a notification tells of a message, or of one of its representations."""
-
-    sender: Endpoint
-    header: bytes
-    size: int
-    digest: bytes
-    expires_at: float
-    path_name: str
-    is_sealed: bool = False
-    """Can nobody but its recipients read it? (docs/protocol.md, section 11)"""
-
-
-def letter(database: Database, identifier: str, representation: int = 0) -> Letter:
-    """The message that is told of, as those recipients get it who get that representation."""
-    with database.reading() as connection:
-        row = connection.execute(
-            select(
-                messages.c.sender,
-                messages.c.header,
-                messages.c.size,
-                messages.c.digest,
-                messages.c.expires_at,
-                messages.c.alias,
-                messages.c.sealed,
-            ).where(messages.c.id == identifier)
-        ).one()
-        content = row
-        if representation:
-            content = connection.execute(
-                select(representations).where(
-                    representations.c.message == identifier,
-                    representations.c.number == representation,
-                )
-            ).one()
-    sender = Endpoint.parse(row.sender)
-    path_name = row.alias or sender.local
-    if row.alias is not None:
-        # Where she writes as an alias, it is the alias' domain that tells of the message.
-        sender = author_of(row.header) or sender
-    return Letter(
-        sender,
-        content.header,
-        content.size,
-        content.digest,
-        row.expires_at,
-        path_name,
-        is_sealed=content.sealed is not None,
-    )
 
 
 def note_move(database: Database, claim: Claim, recipient: Endpoint) -> None:
@@ -361,30 +363,20 @@ def note_move(database: Database, claim: Claim, recipient: Endpoint) -> None:
         )
 
 
-def _is_due(due_by: float, terms: Terms, leases_at: float | None = None) -> ColumnElement[bool]:
+def _due(due_by: float, terms: Terms, leases_at: float | None = None) -> dict[str, float]:
+    """The parameters of _IS_DUE."""
     leases_at = due_by if leases_at is None else leases_at
-    return and_(
-        or_(
-            deliveries.c.next_try_at <= due_by,
-            deliveries.c.next_try_at > due_by + _horizon(terms.schedule),
-        ),
-        or_(
-            deliveries.c.lease_until.is_(None),
-            deliveries.c.lease_until <= leases_at,
-            deliveries.c.lease_until > leases_at + 2 * terms.lease,
-        ),
-    )
+    return {
+        "b_due_by": due_by,
+        "b_due_never": due_by + _horizon(terms.schedule),
+        "b_leases_at": leases_at,
+        "b_leases_never": leases_at + 2 * terms.lease,
+    }
 
 
 def _horizon(schedule: RetrySchedule) -> float:
     """More seconds than any wait has."""
     return 2 * max(schedule.longest, LONGEST_RETRY_AFTER) + schedule.give_up_after
-
-
-def _next_try(now: float, schedule: RetrySchedule) -> ColumnElement[float]:
-    """When the try after the one that begins now would be, by how many were before."""
-    waits = {before: now + schedule.wait(before + 1) for before in range(schedule.doublings)}
-    return case(waits, value=deliveries.c.tries, else_=now + schedule.wait(schedule.doublings + 1))
 
 
 def _bound(outcome: Outcome, now: float) -> dict[str, object]:

@@ -56,6 +56,7 @@ class TargetTrust:
         self._clock = clock
         self._remembered_for = remembered_for
         self._seen: dict[str, float | None] = {}
+        self._vouched: dict[tuple[str, str], tuple[bool, float]] = {}
 
     def require_tls(self, domain: str, target: AgentTarget) -> None:
         """Raises Downgrade for a target in clear of a domain that was reached over TLS."""
@@ -96,15 +97,12 @@ class TargetTrust:
         if host == domain or host.endswith(f".{domain}") or target.authenticated:
             return True
         now, name = self._clock(), f"{host}:{target.port}"
-        with self._database.reading() as connection:
-            row = connection.execute(
-                select(vouched_targets.c.is_vouched, vouched_targets.c.seen_at).where(
-                    vouched_targets.c.domain == domain, vouched_targets.c.target == name
-                )
-            ).one_or_none()
-        if row is not None and 0 <= now - row.seen_at < KEPT_FOR:
-            return bool(row.is_vouched)
+        known = self._vouched.get((domain, name)) or self._vouched_before(domain, name)
+        if known is not None and 0 <= now - known[1] < KEPT_FOR:
+            self._vouched[domain, name] = known
+            return known[0]
         vouched = self._is_named(domain, host, target.port)
+        self._vouched[domain, name] = vouched, now
         with self._database.transaction() as connection:
             connection.execute(
                 insert_or(connection, vouched_targets)
@@ -115,6 +113,16 @@ class TargetTrust:
                 )
             )
         return vouched
+
+    def _vouched_before(self, domain: str, name: str) -> tuple[bool, float] | None:
+        """What was found out about a target, and when."""
+        with self._database.reading() as connection:
+            row = connection.execute(
+                select(vouched_targets.c.is_vouched, vouched_targets.c.seen_at).where(
+                    vouched_targets.c.domain == domain, vouched_targets.c.target == name
+                )
+            ).one_or_none()
+        return None if row is None else (bool(row.is_vouched), row.seen_at)
 
     def _is_named(self, domain: str, host: str, port: int) -> bool:
         site = AgentTarget("https", domain, 443)
