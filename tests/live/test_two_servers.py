@@ -88,8 +88,8 @@ def test_a_message_arrives_as_the_senders_agent_stored_it(world: World):
     status, headers, body = world.inject(MESSAGE)
     assert status == 201
     assert headers["location"].startswith(f"/{PREFIX}/alice/")
-    told = {"address": "bob@b.example", "state": "queued", "sealed": None}
-    assert json.loads(body)["recipients"] == [told]
+    waiting = {"address": "bob@b.example", "state": "queued", "sealed": None}
+    assert json.loads(body)["recipients"] == [waiting]
 
     assert world.a.must("xhmtp-notify") == "", "silent when all is well"
 

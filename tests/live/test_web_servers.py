@@ -172,8 +172,8 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
 def letter(world: World) -> Letter:
     status, headers, body = world.inject(HEAD % b"The letter" + BODY)
     assert status == 201, body
-    told = {"address": "bob@b.example", "state": "queued", "sealed": None}
-    assert json.loads(body)["recipients"] == [told]
+    waiting = {"address": "bob@b.example", "state": "queued", "sealed": None}
+    assert json.loads(body)["recipients"] == [waiting]
     assert world.a.must("xhmtp-notify") == "", "silent when all is well"
     entry = next(item for item in world.feed().entries if item.title == "The letter")
     url = MessageURL.parse(entry.link)
