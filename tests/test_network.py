@@ -31,7 +31,7 @@ from xhmtp_wsgi.errors import (
     TLSFailed,
     XHMTPError,
 )
-from xhmtp_wsgi.network import MAX_ANSWER, ROUTES_KEPT, STEP, HTTPAnswer, Network
+from xhmtp_wsgi.network import MAX_ANSWER, STEP, HTTPAnswer, Network
 from xhmtp_wsgi.network_addresses import is_refused, port_refused, vet
 from xhmtp_wsgi.network_connection import WatchedConnection
 
@@ -725,19 +725,6 @@ def test_an_answer_that_came_before_all_was_sent_counts(monkeypatch: pytest.Monk
     monkeypatch.setattr(WatchedConnection, "send", send)
     with WebServer(always(CREATED)) as server:
         assert post(network(), to(server)).status == 201
-
-
-def test_a_burst_asks_once_where_a_host_is_and_another_second_again():
-    now = 0.0
-    resolver = FakeResolver(ZONE)
-    with WebServer(always(CREATED)) as server:
-        client = Network(Discovery(resolver), allow_networks=LOOPBACK, monotonic=lambda: now)
-        for _ in range(5):
-            post(client, to(server))
-        assert resolver.asked.count((HOST, "A")) == 1
-        now += ROUTES_KEPT
-        post(client, to(server))
-        assert resolver.asked.count((HOST, "A")) == 2
 
 
 def test_several_threads_share_a_network():

@@ -8,7 +8,6 @@ Security: no redirect is followed, nothing is decoded, at most MAX_ANSWER octets
 and one deadline holds for the whole of a request. Certificates are always checked.
 """
 
-import http.client
 import os
 import re
 import ssl
@@ -17,6 +16,9 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import urllib3
 
 from xhmtp_wsgi._version import __version__
 from xhmtp_wsgi.discovery import AgentTarget, Discovery
@@ -24,7 +26,7 @@ from xhmtp_wsgi.dns_resolver import Address
 from xhmtp_wsgi.errors import AddressRefused, ConnectionFailed, DeadlineExceeded, XHMTPError
 from xhmtp_wsgi.network_addresses import Network as IPNetwork
 from xhmtp_wsgi.network_addresses import port_refused, vet
-from xhmtp_wsgi.network_connection import TLS, Connections, WatchedConnection, source_for
+from xhmtp_wsgi.network_connection import WatchedPool, WatchedTLSPool, source_for
 from xhmtp_wsgi.network_deadline import Watchdog
 from xhmtp_wsgi.network_failure import FAILURES, failure_of, is_stale, not_connected
 
@@ -33,7 +35,6 @@ MAX_ADDRESSES_TRIED = 4
 MAX_SOURCES_TRIED = 8
 MAX_POOLS = 256
 STEP = 8 << 10  # octets read at once
-ROUTES_KEPT = 1.0  # seconds: a burst to one host asks once where it is
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -64,14 +65,6 @@ class _Request:
     headers: Mapping[str, str]
     body: bytes | memoryview | Sequence[bytes] | None
     most: int = MAX_ANSWER
-
-
-@dataclass(frozen=True, slots=True)
-class _Route:
-    """A vetted address of a host, and the address of ours to connect from, where that matters."""
-
-    address: Address
-    source: str | None
 
 
 class Network:
@@ -170,51 +163,24 @@ class Network:
             self._start_afresh()
         end = self._monotonic() + (within or self._deadline)
         request = _Request(method, target, path, headers, body, most)
-        try:
-            return self._first_connected(request, self._routes_to(target, source_host), end)
-        except ConnectionFailed:
-            # It may be elsewhere by now.
-            with self._lock:
-                self._routes.pop((target, source_host), None)
-            raise
-
-    def _first_connected(
-        self, request: _Request, routes: Sequence[_Route], end: float
-    ) -> HTTPAnswer:
-        *others, last = routes
-        for route in others:
+        candidates = self._candidates(target)
+        sources = self._sources(source_host)
+        for address in candidates[:-1]:
             try:
-                return self._exchange(request, route, end)
+                return self._exchange(request, address, source_for(address, sources), end)
             except ConnectionFailed as error:
                 if not not_connected(error.__cause__):
                     raise
-        return self._exchange(request, last, end)
+        address = candidates[-1]
+        return self._exchange(request, address, source_for(address, sources), end)
 
     def _start_afresh(self) -> None:
         self._lock = threading.Lock()
-        self._pools: OrderedDict[object, Connections] = OrderedDict()
-        self._routes: OrderedDict[object, tuple[float, Sequence[_Route]]] = OrderedDict()
+        self._pools: OrderedDict[object, urllib3.HTTPConnectionPool] = OrderedDict()
         self._context: ssl.SSLContext | None = None
         self._watchdog = Watchdog(self._monotonic)
         # Last: another thread may go on as soon as it sees this.
         self._process = os.getpid()
-
-    def _routes_to(self, target: AgentTarget, source_host: str | None) -> Sequence[_Route]:
-        """The addresses to try, at least one, each with ours to connect from."""
-        key, now = (target, source_host), self._monotonic()
-        with self._lock:
-            until, routes = self._routes.get(key, (now, ()))
-        if routes and now < until:
-            return routes
-        candidates = self._candidates(target)
-        sources = self._sources(source_host)
-        routes = [_Route(address, source_for(address, sources)) for address in candidates]
-        with self._lock:
-            self._routes.pop(key, None)
-            self._routes[key] = now + ROUTES_KEPT, routes
-            if len(self._routes) > MAX_POOLS:
-                self._routes.popitem(last=False)
-        return routes
 
     def _candidates(self, target: AgentTarget) -> Sequence[Address]:
         """The addresses to try, IPv6 and IPv4 in turn, at least one."""
@@ -237,45 +203,47 @@ class Network:
         except XHMTPError:
             return ()
 
-    def _exchange(self, request: _Request, route: _Route, end: float) -> HTTPAnswer:
-        key = (request.target, route.address, route.source)
+    def _exchange(
+        self, request: _Request, address: Address, source: str | None, end: float
+    ) -> HTTPAnswer:
+        key = (request.target, address, source)
         try:
-            return self._attempt(self._pool(key), request, route.address, end)
+            return self._attempt(self._pool(key), request, address, end)
         except ConnectionFailed as error:
             if not is_stale(error.__cause__):
                 raise
         with self._lock:
             self._pools.pop(key, None)
-        return self._attempt(self._pool(key), request, route.address, end)
+        return self._attempt(self._pool(key), request, address, end)
 
     def _attempt(
-        self, pool: Connections, request: _Request, address: Address, end: float
+        self, pool: urllib3.HTTPConnectionPool, request: _Request, address: Address, end: float
     ) -> HTTPAnswer:
         host = request.target.host
         left = end - self._monotonic()
         if left <= 0:
             raise DeadlineExceeded(f"{host} did not answer in time")
         with self._watchdog.until(end) as deadline:
-            connection = pool.take()
             try:
-                answer = connection.exchange(
+                answer = pool.urlopen(
                     request.method,
                     request.path,
-                    request.body,
+                    request.body,  # type: ignore[arg-type] # any buffer is taken, with its length
                     self._headers(request),
-                    connect_timeout=min(self._connect_timeout, left),
-                    read_timeout=min(self._read_timeout, left),
+                    redirect=False,
+                    retries=False,
+                    assert_same_host=False,
+                    preload_content=False,
+                    decode_content=False,
+                    timeout=urllib3.Timeout(
+                        connect=min(self._connect_timeout, left), read=min(self._read_timeout, left)
+                    ),
                 )
-                read, is_whole = _read(answer, address, request.most)
+                read = _read(answer, address, request.most)
             except FAILURES as error:
-                connection.close()
                 if deadline.passed:
                     raise DeadlineExceeded(f"{host} did not answer in time") from error
                 raise failure_of(error, host) from error
-            if is_whole and not deadline.passed:
-                pool.give_back(connection)
-            else:
-                connection.close()
             if deadline.passed:
                 # The watchdog's shutting down looks like the end of an answer without a length.
                 raise DeadlineExceeded(f"{host} did not answer in time")
@@ -291,32 +259,42 @@ class Network:
         ours = {"Host": host, "User-Agent": self._user_agent, "Accept-Encoding": "identity"}
         return {**ours, **request.headers}
 
-    def _pool(self, key: tuple[AgentTarget, Address, str | None]) -> Connections:
+    def _pool(self, key: tuple[AgentTarget, Address, str | None]) -> urllib3.HTTPConnectionPool:
+        # One that is dropped is not closed: another thread may be using it. It closes when it goes.
         with self._lock:
             pool = self._pools.get(key)
             if pool is None:
                 pool = self._pools[key] = self._new_pool(*key)
             self._pools.move_to_end(key)
             if len(self._pools) > MAX_POOLS:
-                self._pools.popitem(last=False)[1].close()
+                self._pools.popitem(last=False)
         return pool
 
-    def _new_pool(self, target: AgentTarget, address: Address, source: str | None) -> Connections:
-        tls = TLS(self._tls_context(), target.host) if target.scheme == "https" else None
-        return Connections(
-            lambda: WatchedConnection(
-                address, target.port, source=source, watchdog=self._watchdog, tls=tls
-            ),
-            self._size,
-        )
-
-    def _tls_context(self) -> ssl.SSLContext:
+    def _new_pool(
+        self, target: AgentTarget, address: Address, source: str | None
+    ) -> urllib3.HTTPConnectionPool:
+        literal = f"[{address}]" if address.version == 6 else str(address)
+        options: dict[str, Any] = {
+            "maxsize": self._size,
+            "block": False,
+            "source_address": (source, 0) if source else None,
+            "watchdog": self._watchdog,
+        }
+        if target.scheme == "http":
+            return WatchedPool(literal, target.port, **options)
         if self._context is None:
             self._context = ssl.create_default_context(cafile=self._tls_ca_file)
             self._context.minimum_version = ssl.TLSVersion.TLSv1_2
             self._context.hostname_checks_common_name = False
-            self._context.set_alpn_protocols(["http/1.1"])
-        return self._context
+        # No assert_hostname: it would leave the check of the name to urllib3; OpenSSL does it.
+        return WatchedTLSPool(
+            literal,
+            target.port,
+            cert_reqs="CERT_REQUIRED",
+            ssl_context=self._context,
+            server_hostname=target.host,
+            **options,
+        )
 
 
 def _check(path: str, headers: Mapping[str, str]) -> None:
@@ -330,21 +308,24 @@ def _check(path: str, headers: Mapping[str, str]) -> None:
             raise ValueError(f"the header {name} has a line end in it")
 
 
-def _read(answer: http.client.HTTPResponse, address: Address, most: int) -> tuple[HTTPAnswer, bool]:
-    """The answer with at most so many octets, and whether they were all."""
+def _read(answer: urllib3.BaseHTTPResponse, address: Address, most: int) -> HTTPAnswer:
+    """Reads at most so many octets; the connection is kept only if they were all."""
     body = bytearray()
-    is_whole = False
-    while len(body) <= most:
-        piece = answer.read(STEP)
-        if not piece:
-            if answer.length:
-                raise http.client.IncompleteRead(b"", answer.length)
-            is_whole = True
-            break
-        body += piece
+    whole = False
+    try:
+        while len(body) <= most:
+            piece = answer.read(STEP, decode_content=False)
+            if not piece:
+                whole = answer.status >= 200
+                break
+            body += piece
+    finally:
+        if whole:
+            answer.release_conn()
+        else:
+            answer.close()
     headers = {
         name.lower()[:100]: re.sub(r"[\r\n]+[ \t]*", " ", value)[:4096]
         for name, value in answer.headers.items()
     }
-    read = HTTPAnswer(answer.status, headers, bytes(body[:most]), len(body) > most, address)
-    return read, is_whole and answer.status >= 200
+    return HTTPAnswer(answer.status, headers, bytes(body[:most]), len(body) > most, address)

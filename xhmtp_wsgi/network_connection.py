@@ -1,20 +1,22 @@
-"""Connections to a vetted address: http.client's, made stricter. Only the network uses them.
+"""Connections to a vetted address: urllib3's, made stricter in three ways. Only network uses it.
 
-- The host is an address, and is connected to as such: there is no way from here to getaddrinfo.
+- The pool's host is an address, and is connected to as such: there is no way from here to
+  getaddrinfo. A name in its place is a fault of ours, and a ValueError.
 - Every socket is under the deadline of the request that uses it, the TLS handshake included.
 - An answer's head must be whole and at most MAX_HEAD octets. http.client by itself takes a head
   that was cut short for a short one, and a 201 whose end never came is not a 201.
-- A chunk of less than no octets, which http.client reads to the end of all, is none.
 """
 
 import http.client
-import select
+import ipaddress
 import socket
-import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, BinaryIO
+
+from urllib3 import HTTPConnectionPool, HTTPResponse, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from xhmtp_wsgi.dns_resolver import Address
 from xhmtp_wsgi.network_deadline import Watchdog
@@ -22,141 +24,91 @@ from xhmtp_wsgi.network_deadline import Watchdog
 MAX_HEAD = 32 << 10  # octets of status line and headers
 
 
-class NotConnected(OSError):
-    """There was no connection at all, so that another address may be tried."""
-
-
 class StaleConnection(ConnectionError):
     """A kept-alive connection was closed by the other side, with no octet of an answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class TLS:
-    """Over TLS, with a certificate for that name."""
+class WatchedConnection(HTTPConnection):
+    """Over TCP alone."""
 
-    context: ssl.SSLContext
-    name: str
-
-
-class WatchedConnection(http.client.HTTPConnection):
-    """To one address, for one request after another."""
-
-    def __init__(
-        self,
-        address: Address,
-        port: int,
-        *,
-        source: str | None,
-        watchdog: Watchdog,
-        tls: TLS | None = None,
-    ) -> None:
-        """``source``: the address of ours to connect from. Opens nothing yet."""
-        super().__init__(str(address), port)
+    def __init__(self, *arguments: Any, watchdog: Watchdog, **options: Any) -> None:
+        super().__init__(*arguments, **options)
         self.response_class = _StrictResponse
-        self._address = address
-        self._source = source
         self._watchdog = watchdog
-        self._tls = tls
         self._answers = 0
 
-    def connect(self) -> None:
-        """Makes the socket. Raises NotConnected, or what TLS has to say."""
-        address = self._address
+    def _new_conn(self) -> socket.socket:
+        """urllib3's place for making the socket; called by connect()."""
+        address = ipaddress.ip_address(self.host.strip("[]"))
         connected = socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET)
         try:
             connected.settimeout(self.timeout)
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self._source is not None:
-                connected.bind((self._source, 0))
+            if self.source_address is not None:
+                connected.bind(self.source_address)
             connected.connect((str(address), self.port))
             self._watchdog.cover(connected)
+        except TimeoutError as error:
+            connected.close()
+            raise ConnectTimeoutError(self, "no connection in time") from error
         except OSError as error:
             connected.close()
-            raise NotConnected(f"no connection: {error}") from error
+            raise NewConnectionError(self, f"no connection: {error}") from error
         self._answers = 0
-        if self._tls is not None:
-            # The socket is its own from here on, and closed where the handshake fails.
-            connected = self._tls.context.wrap_socket(connected, server_hostname=self._tls.name)
-        self.sock = connected
+        return connected
 
-    def exchange(
-        self,
-        method: str,
-        path: str,
-        body: bytes | memoryview | Sequence[bytes] | None,
-        headers: Mapping[str, str],
-        *,
-        connect_timeout: float,
-        read_timeout: float,
-    ) -> http.client.HTTPResponse:
-        """Sends a request, and reads the answer's head. Time-outs are seconds of silence."""
-        if self.sock is None:
-            self.timeout = connect_timeout
-            self.connect()
-        else:
+    def request(self, *arguments: Any, **options: Any) -> None:
+        """Sends a request, on a connection that may have served others."""
+        if self.sock is not None and self._answers:
             self._watchdog.cover(self.sock)
-        self.sock.settimeout(read_timeout)
         try:
-            # The answer may have come before all was sent.
-            with suppress(BrokenPipeError):
-                self.request(method, path, body, dict(headers))
-            answer = self.getresponse()
-        except ConnectionError as error:
-            if self._answers:
-                raise StaleConnection(str(error)) from error
+            super().request(*arguments, **options)
+        except BrokenPipeError:
+            # urllib3 goes on then: the answer may have come before all was sent.
             raise
+        except ConnectionError as error:
+            raise self._told_apart(error) from error
+
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override] # as urllib3 has it
+        """The answer, its head read."""
+        try:
+            answer = super().getresponse()
+        except ConnectionError as error:
+            raise self._told_apart(error) from error
         self._answers += 1
         return answer
 
-    @property
-    def is_usable(self) -> bool:
-        """Is it open, with nothing come since the last answer, not even its end?"""
-        if self.sock is None:
-            return False
-        poll = select.poll()
-        poll.register(self.sock, select.POLLIN)
-        return not poll.poll(0)
+    def _told_apart(self, error: ConnectionError) -> ConnectionError:
+        return StaleConnection(str(error)) if self._answers else error
 
 
-class Connections:
-    """Those to one address; so many are kept alive while they are idle. For several threads."""
+class WatchedTLSConnection(WatchedConnection, HTTPSConnection):
+    """Over TLS."""
 
-    def __init__(self, make: Callable[[], WatchedConnection], most: int) -> None:
-        self._make = make
-        self._most = most
-        self._idle: list[WatchedConnection] = []
-        self._is_closed = False
 
-    def take(self) -> WatchedConnection:
-        """The one that was used last, or a new one."""
-        while True:
-            try:
-                found = self._idle.pop()
-            except IndexError:
-                return self._make()
-            if found.is_usable:
-                return found
-            found.close()
+class WatchedPool(HTTPConnectionPool):
+    """Kept-alive connections to one address."""
 
-    def give_back(self, connection: WatchedConnection) -> None:
-        """Keeps it for the next request, if there is room."""
-        if self._is_closed or len(self._idle) >= self._most:
-            connection.close()
-        else:
-            self._idle.append(connection)
+    ConnectionCls = WatchedConnection
 
-    def close(self) -> None:
-        """Closes those that are idle; the others when they are given back."""
-        self._is_closed = True
-        while self._idle:
-            with suppress(IndexError):
-                self._idle.pop().close()
+
+class WatchedTLSPool(HTTPSConnectionPool):
+    """The same over TLS."""
+
+    ConnectionCls = WatchedTLSConnection
 
 
 class _StrictResponse(http.client.HTTPResponse):
-    """Whose head must be whole."""
+    """Whose head must be whole, and each chunk of a size."""
 
     fp: Any
+
+    def _read_next_chunk_size(self) -> int:
+        # http.client reads a chunk of size -1 without end, whatever was asked for.
+        size: int = super()._read_next_chunk_size()  # type: ignore[misc]
+        if size < 0:
+            raise http.client.IncompleteRead(b"")
+        return size
 
     def begin(self) -> None:
         reader = self.fp
@@ -166,15 +118,6 @@ class _StrictResponse(http.client.HTTPResponse):
         finally:
             if self.fp is not None:
                 self.fp = reader
-        told = ",".join(self.headers.get_all("Content-Length", ())).split(",")
-        if len({length.strip() for length in told}) > 1:
-            raise http.client.HTTPException("several lengths")
-
-    def _read_next_chunk_size(self) -> int:
-        size: int = super()._read_next_chunk_size()  # type: ignore[misc]
-        if size < 0:
-            raise ValueError("a chunk of less than no octets")
-        return size
 
 
 class _Head:

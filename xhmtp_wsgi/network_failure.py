@@ -1,4 +1,4 @@
-"""What went wrong with a request, in the words of errors.py: http.client's errors end here.
+"""What went wrong with a request, in the words of errors.py: urllib3's exceptions end here.
 
 The text is shown to whoever sent the message, and tells no more than the other side's name and the
 kind of failure. Only the network uses this.
@@ -8,10 +8,12 @@ import errno
 import http.client
 import ssl
 
-from xhmtp_wsgi.errors import ConnectionFailed, DeadlineExceeded, TLSFailed
-from xhmtp_wsgi.network_connection import NotConnected, StaleConnection
+from urllib3 import exceptions
 
-FAILURES = (http.client.HTTPException, OSError)
+from xhmtp_wsgi.errors import ConnectionFailed, DeadlineExceeded, TLSFailed
+from xhmtp_wsgi.network_connection import StaleConnection
+
+FAILURES = (exceptions.HTTPError, http.client.HTTPException, OSError)
 """All that a request may raise, short of a fault of ours."""
 
 _CERTIFICATE = {  # by OpenSSL's X509_V_ERR_ codes
@@ -33,34 +35,36 @@ _NO_CONNECTION: dict[int | None, str] = {
 
 def not_connected(error: BaseException | None) -> bool:
     """Was there no connection at all, so that another address may be tried?"""
-    return isinstance(error, NotConnected)
+    return isinstance(error, exceptions.NewConnectionError | exceptions.ConnectTimeoutError)
 
 
 def is_stale(error: BaseException | None) -> bool:
     """Was it a kept-alive connection that had been closed, with no octet of an answer received?"""
-    return isinstance(error, StaleConnection)
+    return error is not None and any(isinstance(one, StaleConnection) for one in error.args)
 
 
 def failure_of(error: Exception, host: str) -> ConnectionFailed:
     """The error to raise for one of FAILURES."""
-    if isinstance(error, ssl.SSLError):
+    if isinstance(error, exceptions.SSLError | ssl.SSLError):
         return TLSFailed(f"TLS with {host} failed: {_tls_reason(error)}")
-    if isinstance(error, TimeoutError) or isinstance(error.__cause__, TimeoutError):
-        return DeadlineExceeded(f"{host} did not answer in time")
-    if isinstance(error, NotConnected):
+    if isinstance(error, exceptions.NewConnectionError):
         number = error.__cause__.errno if isinstance(error.__cause__, OSError) else None
         return ConnectionFailed(f"{host} {_NO_CONNECTION.get(number, 'cannot be connected to')}")
-    if isinstance(error, ConnectionError):
+    if isinstance(error, exceptions.TimeoutError | TimeoutError):
+        return DeadlineExceeded(f"{host} did not answer in time")
+    cause = next((one for one in error.args if isinstance(one, Exception)), error)
+    if isinstance(cause, http.client.RemoteDisconnected | ConnectionError):
         return ConnectionFailed(f"{host} ended the connection without an answer")
-    if isinstance(error, http.client.IncompleteRead):
+    if isinstance(cause, http.client.IncompleteRead | exceptions.IncompleteRead):
         return ConnectionFailed(f"{host} ended the connection before its answer was whole")
     return ConnectionFailed(f"the answer of {host} cannot be understood")
 
 
-def _tls_reason(error: ssl.SSLError) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return _CERTIFICATE.get(error.verify_code, "its certificate is not valid")
-    reason = error.reason or ""
+def _tls_reason(error: Exception) -> str:
+    cause = next((one for one in error.args if isinstance(one, ssl.SSLError)), error)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return _CERTIFICATE.get(cause.verify_code, "its certificate is not valid")
+    reason = getattr(cause, "reason", None) or ""
     if reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"):
         return "it does not speak TLS there"
     if "VERSION" in reason or "PROTOCOL" in reason:

@@ -1,7 +1,8 @@
 """HTTP Message Signatures over a notification: RFC 9421, Ed25519 (docs/protocol.md, section 6).
 
-Signing and verifying are http-message-signatures'; what must be covered, by which kind of key, and
-for how long, is settled here. Only Ed25519 exists: there is nothing to downgrade to. A signature is
+Signing and verifying are http-message-signatures' (the notifier's own signing is, for speed,
+request_signer.py's: tests compare the two); what must be covered, by which kind of key, and for how
+long, is settled here. Only Ed25519 exists: there is nothing to downgrade to. A signature is
 made for one purpose, which its tag names, and passes for no other (response_signature.py has the
 other one).
 
