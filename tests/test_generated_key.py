@@ -201,7 +201,7 @@ def test_a_key_is_on_disk_before_it_is_published(
         raise DatabaseUnavailable("the database is locked")
 
     monkeypatch.setattr(os, "fsync", fsync)
-    monkeypatch.setattr(sealing_keys, "add", add)
+    monkeypatch.setattr(sealing_keys, "publish", add)
     told = generated_key.generate(
         agent, WHO, file, post_quantum=False, passphrase=None, replace=False
     )

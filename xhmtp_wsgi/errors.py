@@ -4,7 +4,7 @@
     ├── Permanent                  the same again will fail again
     │   ├── Malformed              what was handed in is not well-formed
     │   │   ├── MalformedAddress
-    │   │   ├── MalformedKey       a key to seal to, or the secret one that opens
+    │   │   ├── MalformedKey       a key to seal to, the secret one, or an OpenPGP key
     │   │   ├── MalformedMessage
     │   │   ├── MalformedMessageURL
     │   │   ├── MalformedNotification
@@ -86,7 +86,7 @@ class MalformedPrefix(Malformed):
 
 
 class MalformedKey(Malformed):
-    """Not a key to seal to, nor the secret one that opens."""
+    """Not a key to seal to, nor the secret one that opens, nor an OpenPGP key."""
 
 
 class MalformedSeal(Malformed):

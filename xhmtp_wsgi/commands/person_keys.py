@@ -20,7 +20,6 @@ from xhmtp_wsgi.protocol.sealing import HYBRID, Recipient, parse_identities, par
 from xhmtp_wsgi.protocol.ssh_signature import PublicKey
 from xhmtp_wsgi.protocol.web_key import direct_url
 from xhmtp_wsgi.sender import author_keys, openpgp_keys, sealing_keys
-from xhmtp_wsgi.sender.publishing import publish
 
 SIGNS, SEALED_TO, OPENPGP = "signs", "sealed to", "OpenPGP"
 _SECRET_AGE, _PUBLIC_AGE = "AGE-SECRET-KEY-", "age1"
@@ -66,8 +65,10 @@ def add(agent: Agent, endpoint: Endpoint, file: BinaryIO, *, replace: bool) -> I
 def seal_to(
     agent: Agent, endpoint: Endpoint, recipients: Sequence[Recipient], *, replace: bool
 ) -> Iterator[str]:
-    """Publishes keys to seal to; those that are published already stay. Raises as ``add`` does."""
-    made = publish(agent.database, endpoint, recipients, agent.clock(), replace=replace)
+    """Publishes keys to seal to. Raises as ``sealing_keys.publish`` does."""
+    made = sealing_keys.publish(
+        agent.database, endpoint, recipients, agent.clock(), replace=replace
+    )
     for recipient in made:
         yield f"messages to {endpoint} are sealed to {fingerprint(recipient)}"
 

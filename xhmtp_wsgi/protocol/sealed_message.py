@@ -13,6 +13,8 @@ from xhmtp_wsgi.protocol.sealing import armoured
 from xhmtp_wsgi.protocol.writing_time import utc_date
 
 TYPE = "application/age"
+TITLE = "Sealed message"
+"""What stands for a subject that is sealed."""
 _KEPT = frozenset({"message-id", "auto-submitted", "expires"})
 _UNCHANGED_ENCODINGS = ("7bit", "8bit", "binary")
 

@@ -29,7 +29,7 @@ from xhmtp_wsgi.protocol.digest import http_date, repr_digest
 from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.protocol.header_values import clean_xml
 from xhmtp_wsgi.protocol.message_url import MessageURL
-from xhmtp_wsgi.protocol.sealed_message import TYPE
+from xhmtp_wsgi.protocol.sealed_message import TITLE, TYPE
 from xhmtp_wsgi.recipient import inbox
 from xhmtp_wsgi.recipient.inbox import Mailbox, Notice
 from xhmtp_wsgi.recipient.notice_text import fields_of
@@ -179,7 +179,7 @@ def _entry(notice: Notice, *, bare: bool) -> _Entry:
     fields = fields_of(notice)
     sealed = is_sealed_notice(notice)
     subject = fields.get("subject", "").strip()
-    subject = subject or ("Sealed message" if sealed else "(no subject)")
+    subject = subject or (TITLE if sealed else "(no subject)")
     author = fields.get("from", "").strip() or "anonymous"
     url = MessageURL.parse(notice.url).bare() if bare else notice.url
     lines = [

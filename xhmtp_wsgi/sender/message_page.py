@@ -26,6 +26,7 @@ from xhmtp_wsgi.protocol.mime_parts import (
     text_kind,
     text_of,
 )
+from xhmtp_wsgi.protocol.sealed_message import TITLE
 from xhmtp_wsgi.sender.html_text import text_in
 
 MOST = 2 << 20  # octets of a message that are looked at
@@ -90,7 +91,7 @@ def sealed_page(header: bytes) -> str:
         "<p>With <kbd>?source=1</kbd> at the end of its address it is kept as a file, which the "
         "program <kbd>age</kbd> opens: <kbd>age -d -i key.txt FILE</kbd>.</p></section>",
     ]
-    return _page(message, "Sealed message", sections)
+    return _page(message, TITLE, sections)
 
 
 def _page(message: Message, no_subject: str, sections: list[str]) -> str:

@@ -4,6 +4,8 @@ Published at ``/bob@B/keys``. All that one address publishes are of one kind: wh
 then need not choose, and `age -R` reads the list as it is (it takes no list of both kinds).
 """
 
+from collections.abc import Sequence
+
 from sqlalchemy import Column, Double, Table, Text, delete, insert, select
 
 from xhmtp_wsgi.database import Database
@@ -37,27 +39,47 @@ def recipients_of(database: Database, endpoint: Endpoint) -> tuple[Recipient, ..
 def add(
     database: Database, endpoint: Endpoint, recipient: Recipient, now: float, *, replace: bool
 ) -> None:
-    """Publishes a key; ``replace``: in place of all others.
+    """Publishes one key, as ``publish`` does."""
+    publish(database, endpoint, [recipient], now, replace=replace)
 
-    Raises Duplicate, Forbidden above MOST_KEYS, or MixedKeys where the others are of another kind.
+
+def publish(
+    database: Database,
+    endpoint: Endpoint,
+    recipients: Sequence[Recipient],
+    now: float,
+    *,
+    replace: bool,
+) -> list[Recipient]:
+    """Publishes keys beside those that are there, or (``replace``) in their place: all, or none.
+
+    Returns those meant, new ones first. Raises Duplicate where all of them are published already,
+    Forbidden above MOST_KEYS, or MixedKeys where not all would be of one kind.
     """
-    others = recipients_of(database, endpoint)
-    if recipient in others:
+    here = recipients_of(database, endpoint)
+    wanted = list(dict.fromkeys(recipients))
+    new = [recipient for recipient in wanted if recipient not in here]
+    if not new:
         raise Duplicate(f"{endpoint} publishes that key already")
-    if not replace:
-        if len(others) >= MOST_KEYS:
-            raise Forbidden(f"{endpoint} has {MOST_KEYS} keys; take one back first")
-        if any(other.kind != recipient.kind for other in others):
-            raise MixedKeys(
-                f"the keys of {endpoint} are of another kind, and all must be of one: replace them"
-            )
+    meant = sorted(wanted, key=lambda recipient: recipient in here) if replace else new
+    together = meant if replace else [*meant, *here]
+    if len({recipient.kind for recipient in wanted}) > 1:
+        raise MixedKeys("these keys are of two kinds, and all must be of one")
+    if len({recipient.kind for recipient in together}) > 1:
+        raise MixedKeys(
+            f"the keys of {endpoint} are of another kind, and all must be of one: replace them"
+        )
+    if len(together) > MOST_KEYS:
+        raise Forbidden(f"{endpoint} would have more than {MOST_KEYS} keys; take one back first")
     address = str(endpoint.canonical)
     with database.transaction() as connection:
         if replace:
             connection.execute(delete(sealing_keys).where(sealing_keys.c.address == address))
         connection.execute(
-            insert(sealing_keys).values(address=address, recipient=str(recipient), added_at=now)
+            insert(sealing_keys),
+            [{"address": address, "recipient": str(one), "added_at": now} for one in meant],
         )
+    return meant
 
 
 def remove(database: Database, endpoint: Endpoint, text: str) -> None:

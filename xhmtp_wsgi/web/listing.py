@@ -7,6 +7,7 @@ from xhmtp_wsgi.errors import XHMTPError
 from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.protocol.header_block import scan
 from xhmtp_wsgi.protocol.header_values import addresses, display
+from xhmtp_wsgi.protocol.sealed_message import TITLE
 from xhmtp_wsgi.recipient.authorship import AGENT, SIGNATURE
 from xhmtp_wsgi.recipient.inbox import Notice
 from xhmtp_wsgi.recipient.notice_text import fields_of
@@ -21,7 +22,7 @@ from xhmtp_wsgi.web.visit import Visit
 
 MOST_NAMED = 5  # recipients in a line
 NO_SUBJECT = "(no subject)"
-SEALED_SUBJECT = "Sealed message"
+SEALED_SUBJECT = TITLE
 """What stands for a subject that is sealed."""
 
 

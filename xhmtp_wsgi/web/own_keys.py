@@ -17,7 +17,6 @@ from xhmtp_wsgi.protocol.sealing import HYBRID, Recipient, parse_recipients
 from xhmtp_wsgi.protocol.ssh_signature import KINDS, PublicKey
 from xhmtp_wsgi.protocol.web_key import direct_url
 from xhmtp_wsgi.sender import author_keys, openpgp_keys, sealing_keys
-from xhmtp_wsgi.sender.publishing import publish
 from xhmtp_wsgi.web.form import Form
 from xhmtp_wsgi.web.visit import Visit
 
@@ -68,7 +67,9 @@ def _put_sealing(visit: Visit, form: Form, typed: str) -> None:
     if not recipients:
         raise MalformedKey("a key to seal to begins with age1")
     replace = form.text("replace") == "yes"
-    publish(visit.database, visit.owner, recipients, visit.agent.clock(), replace=replace)
+    sealing_keys.publish(
+        visit.database, visit.owner, recipients, visit.agent.clock(), replace=replace
+    )
 
 
 def _put_openpgp(visit: Visit, _form: Form, typed: str) -> None:

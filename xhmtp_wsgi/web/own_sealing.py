@@ -31,7 +31,6 @@ from xhmtp_wsgi.protocol.published_keys import fingerprint
 from xhmtp_wsgi.protocol.sealing import HYBRID, Identity, is_sealed, parse_identities
 from xhmtp_wsgi.recipient import held_keys, sealed_extracts
 from xhmtp_wsgi.sender import sealing_keys
-from xhmtp_wsgi.sender.publishing import publish
 from xhmtp_wsgi.sender.sealing import PREFERENCE, SUBJECT_PREFERENCE, Policy
 from xhmtp_wsgi.web import login, unlocking
 from xhmtp_wsgi.web.own_password import SHORTEST, has_password
@@ -167,7 +166,7 @@ def _hold(visit: Visit, given: _Given, password: str) -> None:
     if not wanted:
         return
     try:
-        publish(database, owner, recipients, now, replace=replace)
+        sealing_keys.publish(database, owner, recipients, now, replace=replace)
     except Duplicate:
         # He gives the secret half of one that he publishes.
         pass
