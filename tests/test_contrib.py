@@ -25,6 +25,8 @@ from tests.live.web_servers import (
     from_contrib,
     user_here,
 )
+from xhmtp_wsgi import Settings, counters
+from xhmtp_wsgi.agent import make_agent
 
 pytestmark = pytest.mark.xdist_group("contrib")
 
@@ -99,11 +101,60 @@ def units(directory: Path) -> list[Path]:
 def test_systemd_finds_no_fault_with_the_units(tmp_path: Path):
     analyze = need("systemd-analyze")
     made = units(tmp_path)
-    assert [unit.suffix for unit in made] == [".service", ".timer", ".service"]
+    assert [unit.name for unit in made] == [
+        "xhmtp-notify-loop.service", "xhmtp-notify.service", "xhmtp-notify.timer", "xhmtp.service",
+    ]  # fmt: skip
     assert run(analyze, "verify", "--recursive-errors=no", *map(str, made)) == ""
     services = [str(unit) for unit in made if unit.suffix == ".service"]
     # 10 would be a unit that may do anything.
     run(analyze, "security", "--offline=yes", "--threshold=20", "--no-pager", *services)
+
+
+def test_the_notifier_may_do_the_same_whether_it_stays_or_is_started_each_minute():
+    """All that differs is when it runs and how it ends."""
+    stays, started = (
+        set(from_contrib(f"systemd/{name}.service", {}).splitlines())
+        for name in ("xhmtp-notify-loop", "xhmtp-notify")
+    )
+    own = {line.partition("=")[0] for line in stays ^ started if re.match(r"[A-Z]", line)}
+    assert own == {
+        "Description", "Type", "ExecStart", "Restart", "RestartSec", "RestartPreventExitStatus",
+        "TimeoutStartSec", "TimeoutStopSec", "WantedBy",
+    }  # fmt: skip
+
+
+def test_the_notifier_that_stays_goes_on_and_ends_when_it_is_told(tmp_path: Path):
+    settings = tmp_path / "xhmtp.toml"
+    settings.write_text('database = "sqlite:///xhmtp.db"\n[domain."a.example"]\n')
+    unit = from_contrib(
+        "systemd/xhmtp-notify-loop.service",
+        {"/srv/example/venv/bin": str(BIN), "/etc/xhmtp/xhmtp.toml": str(settings)},
+    )
+    (command,) = re.findall(r"^ExecStart=(.*)$", unit, re.MULTILINE)
+    (patience,) = re.findall(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)
+    assert float(patience) > Settings.try_deadline, "seconds: the tries on their way may end"
+    notifier = subprocess.Popen(command.split(), stderr=subprocess.PIPE, text=True)
+    try:
+        agent = make_agent(Settings.load(settings))
+        until(lambda: "last_pass_ended_at" in counters.read(agent.database), "the first pass")
+        first = counters.read(agent.database)["last_pass_ended_at"]
+        until(lambda: counters.read(agent.database)["last_pass_ended_at"] > first, "the next one")
+        agent.database.close()
+        notifier.terminate()
+        _, errors = notifier.communicate(timeout=float(patience))
+    finally:
+        notifier.kill()
+    assert (notifier.returncode, errors) == (0, "")
+
+
+def test_the_notifier_is_not_started_again_for_settings_that_are_wrong(tmp_path: Path):
+    settings = tmp_path / "xhmtp.toml"
+    settings.write_text("nothing = true\n")
+    unit = from_contrib("systemd/xhmtp-notify-loop.service", {})
+    (prevents,) = re.findall(r"^RestartPreventExitStatus=(\d+)$", unit, re.MULTILINE)
+    program = [str(BIN / "xhmtp-notify"), "--config", str(settings), "--loop", "5"]
+    done = subprocess.run(program, capture_output=True, timeout=60, check=False)
+    assert done.returncode == int(prevents)
 
 
 def test_the_timer_starts_the_notifier_each_minute():

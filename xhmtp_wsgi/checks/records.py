@@ -42,15 +42,7 @@ def _agents(agent: Agent, domain: str) -> Iterator[Finding]:
         AgentURL(one.scheme, one.host, None if (one.scheme, one.port) in _PLAIN else one.port)
         for one in targets
     ]
-    if settled is not None and settled not in urls:
-        yield broken(
-            "dns.srv",
-            domain,
-            f"leads to {', '.join(map(str, urls))}, but agent in the settings is {settled}",
-            f"publish: {agent_record(domain, settled)}; or take agent out of the settings",
-        )
-    else:
-        yield ok("dns.srv", domain, f"leads to {', '.join(map(str, urls))}")
+    yield _named(domain, settled, urls)
     for target, url in zip(targets, urls, strict=True):
         if port_refused(target.port, agent.settings.allow_ports or None):
             yield broken(
@@ -61,6 +53,31 @@ def _agents(agent: Agent, domain: str) -> Iterator[Finding]:
 
 
 _PLAIN = {("http", 80), ("https", 443)}
+
+
+def _named(domain: str, settled: AgentURL | None, urls: list[AgentURL]) -> Finding:
+    """Do the records name the place that our message URLs name? Else others take them for forged.
+
+    ``settled``: the setting ``agent``; ``urls``: where the SRV records lead.
+    """
+    leads = ", ".join(map(str, urls))
+    if settled is None or settled in urls:
+        return ok("dns.srv", domain, f"leads to {leads}")
+    record = agent_record(domain, settled)
+    if settled.host in [url.host for url in urls]:
+        return broken(
+            "dns.srv", domain, f"leads to {leads}, but agent in the settings is {settled}",
+            f"publish: {record}; or take agent out of the settings",
+        )  # fmt: skip
+    return broken(
+        "dns.agent",
+        domain,
+        f"agent in the settings is {settled}, a host that no SRV record names, but {leads}: the "
+        "check agent fails at every agent that is told of a message of this domain, and those "
+        "that ask for a signature refuse it",
+        f'agent = "{urls[0]}", or take agent out of the settings; '
+        f"or, if messages are to be fetched at {settled.host}, publish: {record}",
+    )
 
 
 def _srv_wanted(agent: Agent, domain: str) -> str:

@@ -7,7 +7,6 @@ Security: the secret goes into that file and nowhere else. It is on disk before 
 it, and nothing is ever written over.
 """
 
-import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -18,14 +17,8 @@ import click
 
 from xhmtp_wsgi.agent import Agent
 from xhmtp_wsgi.commands.person_keys import person, seal_to
-from xhmtp_wsgi.errors import (
-    DatabaseUnavailable,
-    Duplicate,
-    Forbidden,
-    Permanent,
-    StorageFull,
-    Transient,
-)
+from xhmtp_wsgi.disk import os_errors, sync_directory
+from xhmtp_wsgi.errors import DatabaseUnavailable, Duplicate, Permanent, Transient
 from xhmtp_wsgi.protocol.sealing import Identity, armoured, seal_with_passphrase
 
 
@@ -87,27 +80,20 @@ def _write(path: Path, octets: bytes) -> None:
 
     Raises Duplicate, StorageFull or Forbidden; then there is none that was not there.
     """
-    made = False
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        made = True
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(octets)
-            file.flush()
-            os.fsync(file.fileno())
-        directory = os.open(path.parent, os.O_RDONLY)
+    with os_errors(path):
         try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-    except FileExistsError:
-        raise _is_there(path) from None
-    except OSError as error:
-        if made:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except FileExistsError:
+            raise _is_there(path) from None
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(octets)
+                file.flush()
+                os.fsync(file.fileno())
+            sync_directory(path.parent)
+        except OSError:
             path.unlink(missing_ok=True)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageFull(f"there is no room left for {path}") from None
-        raise Forbidden(f"{path} cannot be written: {error.strerror}") from None
+            raise
 
 
 def _is_there(path: Path) -> Duplicate:

@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from xhmtp_wsgi.errors import Duplicate, Forbidden, StorageFull
+from xhmtp_wsgi.disk import os_errors, sync_directory
+from xhmtp_wsgi.errors import Duplicate
 
 
 @contextmanager
@@ -25,7 +26,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     What is there is replaced. Raises Duplicate where something is there that is no file,
     StorageFull or Forbidden; then what was there is there still.
     """
-    with os_errors(str(path)):
+    with os_errors(path):
         path = path.resolve()
         if path.exists() and not path.is_file():
             raise Duplicate(f"{path} is there, and is no file that could be replaced")
@@ -38,7 +39,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
                 if not temporary.exists():
                     _give_name(file, temporary)
                 temporary.rename(path)
-            _sync(path.parent)
+            sync_directory(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -64,25 +65,3 @@ def _give_name(file: BinaryIO, name: Path) -> None:
         os.link(str(file.fileno()), name, src_dir_fd=directory, follow_symlinks=True)
     finally:
         os.close(directory)
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def os_errors(where: str) -> Iterator[None]:
-    """Turns the system's errors into StorageFull or Forbidden, which say where."""
-    try:
-        yield
-    except BrokenPipeError:
-        # Whoever reads standard output has enough.
-        raise
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageFull(f"there is no room left for {where}") from None
-        raise Forbidden(f"{where}: {error.strerror}") from None

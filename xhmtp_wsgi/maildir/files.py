@@ -5,7 +5,6 @@ message's ID, and a header whose body is still to come has that in its name. Who
 Maildir may move a file from new to cur, and put flags behind a colon.
 """
 
-import errno
 import fcntl
 import os
 import re
@@ -15,7 +14,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from xhmtp_wsgi.errors import Forbidden, Malformed, StorageFull
+from xhmtp_wsgi.disk import os_errors, sync_directory
+from xhmtp_wsgi.errors import Malformed
 
 STATE = ".xhmtp-fetch.db"  # the file of state.py; whoever has it locked has the Maildir
 SEEN, STARRED = "S", "F"
@@ -77,19 +77,19 @@ class Maildir:
             header_only,
             flags,
         )
-        with _os_errors(self._path):
+        with os_errors(self._path, exactly=True):
             try:
                 _write(temporary, octets)
                 temporary.rename(file.path)
             except OSError:
                 temporary.unlink(missing_ok=True)
                 raise
-            _sync(file.directory)
+            sync_directory(file.directory)
         return file
 
     def files(self) -> Iterator[File]:
         """Our messages that are there."""
-        with _os_errors(self._path):
+        with os_errors(self._path, exactly=True):
             for directory in (self._path / "new", self._path / "cur"):
                 for entry in os.scandir(directory):
                     found = _NAME.fullmatch(entry.name)
@@ -117,7 +117,7 @@ class Maildir:
 
     def clear_unfinished(self) -> None:
         """Takes away what a run of ours has left below tmp that was killed."""
-        with _os_errors(self._path):
+        with os_errors(self._path, exactly=True):
             for entry in list(os.scandir(self._path / "tmp")):
                 if _NAME.fullmatch(entry.name) and entry.name.endswith(f".{self._host}"):
                     (self._path / "tmp" / entry.name).unlink(missing_ok=True)
@@ -129,7 +129,7 @@ def opened(path: Path) -> Iterator[Maildir]:
 
     Raises InUse; Malformed where something else is there; Forbidden, or StorageFull.
     """
-    with _os_errors(path):
+    with os_errors(path, exactly=True):
         _make(path)
         lock = os.open(path / STATE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
@@ -161,22 +161,3 @@ def _write(path: Path, octets: bytes) -> None:
         file.write(octets)
         file.flush()
         os.fsync(descriptor)
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _os_errors(path: Path) -> Iterator[None]:
-    """Turns the system's errors into ours."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageFull(f"there is no room left for {path}") from None
-        raise Forbidden(f"{error.filename or path}: {error.strerror}") from None

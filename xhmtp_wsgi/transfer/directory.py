@@ -19,11 +19,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
-from xhmtp_wsgi.errors import Duplicate, Forbidden, Malformed, NotFound, StorageFull
+from xhmtp_wsgi.disk import os_errors, sync_directory
+from xhmtp_wsgi.errors import Duplicate, Malformed, NotFound
 from xhmtp_wsgi.transfer.layout import FileFacts
 
 MAX_OBJECT = 64 << 20  # octets of a file that holds one object
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def new_directory(path: Path) -> Iterator[Path]:
             # Everything at once: a call for each of many small files would take minutes.
             os.sync()
             temporary.rename(path)
-            _sync_directory(path.parent)
+            sync_directory(path.parent)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
@@ -127,18 +127,16 @@ def real_directory(path: Path) -> Path:
 
 @contextmanager
 def os_errors_of(path: Path) -> Iterator[None]:
-    """Turns the system's errors into ours."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _NO_ROOM:
-            raise StorageFull(f"there is no room left for {path}") from None
-        if error.errno == errno.ELOOP:
-            raise Malformed(f"{path.name} is a link; an export has none") from None
-        said = f"{error.filename or path}: {error.strerror}"
-        if isinstance(error, FileNotFoundError | NotADirectoryError):
-            raise NotFound(said) from None
-        raise Forbidden(said) from None
+    """Turns the system's errors into ours: NotFound, Malformed, StorageFull or Forbidden."""
+    with os_errors(path, exactly=True):
+        try:
+            yield
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise NotFound(f"{error.filename or path}: {error.strerror}") from None
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise Malformed(f"{path.name} is a link; an export has none") from None
+            raise
 
 
 def _object(octets: bytes, name: str) -> dict[str, Any]:
@@ -160,11 +158,3 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise ValueError("a field is there twice")
     return found
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

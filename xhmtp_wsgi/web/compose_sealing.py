@@ -7,13 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from xhmtp_wsgi.sender.sealing import Plan, Policy, Wish, policy_for
+from xhmtp_wsgi.web.sealing_words import WORDS
 from xhmtp_wsgi.web.visit import Visit
 
-WORDS: Mapping[Policy, str] = {
-    Policy.NEVER: "No: the servers of both sides can read it",
-    Policy.KNOWN: "For everybody whose key is known, in the clear for others",
-    Policy.ALWAYS: "For everybody; without a key for each, do not send it",
-}
 SETTLED = ""
 """What the form says where nothing was chosen."""
 

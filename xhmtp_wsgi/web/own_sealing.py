@@ -10,7 +10,6 @@ takes no password: whoever is logged in could only destroy what can be given aga
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from types import MappingProxyType
 
 from webob import Response
 
@@ -34,15 +33,9 @@ from xhmtp_wsgi.sender import sealing_keys
 from xhmtp_wsgi.sender.sealing import PREFERENCE, SUBJECT_PREFERENCE, Policy
 from xhmtp_wsgi.web import login, unlocking
 from xhmtp_wsgi.web.own_password import SHORTEST, has_password
+from xhmtp_wsgi.web.sealing_words import WORDS
 from xhmtp_wsgi.web.visit import Visit
 
-POLICIES: Mapping[str, str] = MappingProxyType(
-    {
-        Policy.NEVER.value: "Never",
-        Policy.KNOWN.value: "To whoever has published a key; to others in the clear",
-        Policy.ALWAYS.value: "Always: what cannot be sealed to everybody is not sent",
-    }
-)
 OUTSIDE = "outside"
 """The preference of whoever wants subjects to be seen."""
 PATH = ("settings", "sealing")
@@ -189,7 +182,7 @@ def _taken_back(visit: Visit, recipient: str) -> Response:
 def _chosen(visit: Visit) -> Response:
     form = visit.form()
     policy, subject = form.text("seal"), form.text("subject")
-    if policy not in ("", *POLICIES) or subject not in ("", OUTSIDE):
+    if policy not in ("", *Policy) or subject not in ("", OUTSIDE):
         raise Malformed("there is no such choice")
     preferences.put(visit.database, visit.owner, PREFERENCE, policy)
     preferences.put(visit.database, visit.owner, SUBJECT_PREFERENCE, subject)
@@ -220,7 +213,7 @@ def _page(
         has_password=has_password(visit),
         shortest=SHORTEST,
         made=_as_file(made, visit) if made else "",
-        policies=POLICIES,
+        policies=WORDS,
         demanded=visit.agent.settings.domains[owner.domain].seal,
         seal=preferences.get(database, owner, PREFERENCE, ""),
         subject=preferences.get(database, owner, SUBJECT_PREFERENCE, ""),
