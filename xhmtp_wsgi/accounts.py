@@ -1,7 +1,7 @@
-"""The endpoints that this agent acts for, with their passwords and feed tokens.
+"""The endpoints that this agent acts for, and who may log in as one.
 
-Passwords are hashed slowly (passwords.py). Tokens are random and long, so that a fast hash does for
-them; a token can read its owner's feed and do nothing else (docs/protocol.md, section 9).
+Passwords are hashed slowly (passwords.py); a feed token (feed_tokens.py) can read its owner's feed
+and do nothing else (docs/protocol.md, section 9).
 
 A site's own users are asked beside them (site_users.py): one whom the site knows has an account
 without a password of ours from the first time that somebody asks for him.
@@ -16,10 +16,9 @@ from typing import Any
 
 from sqlalchemy import (
     Column,
+    Connection,
     Double,
-    ForeignKey,
     Integer,
-    LargeBinary,
     Table,
     Text,
     and_,
@@ -31,6 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
+from xhmtp_wsgi import feed_tokens
 from xhmtp_wsgi.database import Database
 from xhmtp_wsgi.errors import (
     Duplicate,
@@ -39,8 +39,9 @@ from xhmtp_wsgi.errors import (
     NotAuthenticated,
     NotFound,
 )
+from xhmtp_wsgi.feed_tokens import Token, tokens
 from xhmtp_wsgi.passwords import MAX_PASSWORD, Passwords
-from xhmtp_wsgi.protocol.access_code import hash_code, new_code
+from xhmtp_wsgi.protocol.access_code import hash_code
 from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.schema import metadata
 from xhmtp_wsgi.site_users import SiteUsers
@@ -51,15 +52,6 @@ accounts = Table(
     Column("id", Integer, primary_key=True),
     Column("address", Text, nullable=False, unique=True),
     Column("password_hash", Text),
-    Column("created_at", Double, nullable=False),
-)
-tokens = Table(
-    "token",
-    metadata,
-    Column("id", Integer, primary_key=True),
-    Column("account_id", ForeignKey("account.id", ondelete="CASCADE"), nullable=False, index=True),
-    Column("label", Text, nullable=False),
-    Column("hash", LargeBinary, nullable=False, unique=True),
     Column("created_at", Double, nullable=False),
 )
 
@@ -83,15 +75,6 @@ class Account:
 
     id: int
     endpoint: Endpoint
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """A feed token as it is kept: all but itself."""
-
-    id: int
-    label: str
-    created_at: float
 
 
 class Accounts:
@@ -227,9 +210,10 @@ class Accounts:
     def authenticate(self, endpoint: Endpoint | None, password: str) -> Account:
         """The account that this password opens. Raises NotAuthenticated."""
         row = None if endpoint is None else self._row(endpoint)
-        return self._by_password(endpoint, row, password)
+        return self.authenticate_row(endpoint, row, password)
 
-    def _by_password(self, endpoint: Endpoint | None, row: Any, password: str) -> Account:
+    def authenticate_row(self, endpoint: Endpoint | None, row: Any, password: str) -> Account:
+        """As ``authenticate``, for whoever has asked for the account's row himself."""
         if row is not None or self._users is None:
             right = self._passwords.verify(row.password_hash if row else None, password)
             if endpoint is not None and row is not None and right:
@@ -247,7 +231,11 @@ class Accounts:
 
     def _row(self, endpoint: Endpoint) -> Any:
         with self._database.reading() as connection:
-            return connection.execute(_ACCOUNT, {"address": str(endpoint.canonical)}).one_or_none()
+            return self.row(connection, endpoint)
+
+    def row(self, connection: Connection, endpoint: Endpoint) -> Any:
+        """The row of an endpoint's account, for ``of_row`` and ``authenticate_row``; None: none."""
+        return connection.execute(_ACCOUNT, {"address": str(endpoint.canonical)}).one_or_none()
 
     def _row_with_token(self, endpoint: Endpoint, secret: str) -> tuple[Any, bool]:
         """The account's row, and whether that is a token of it."""
@@ -274,7 +262,7 @@ class Accounts:
         row, is_token = self._row_with_token(endpoint, secret)
         if is_token:
             return Account(row.id, endpoint.canonical)
-        return self._by_password(endpoint, row, secret)
+        return self.authenticate_row(endpoint, row, secret)
 
     def authenticate_token(self, endpoint: Endpoint, secret: str) -> Account:
         """The account whose feed this token opens. Raises NotAuthenticated."""
@@ -288,37 +276,15 @@ class Accounts:
         account = self.find(endpoint)
         if account is None:
             raise NotFound(f"{endpoint} has no account here")
-        token = new_code()
-        with self._database.transaction() as connection:
-            connection.execute(
-                insert(tokens).values(
-                    account_id=account.id,
-                    label=label,
-                    hash=hash_code(token),
-                    created_at=self._clock(),
-                )
-            )
-        return token
+        return feed_tokens.add(self._database, account.id, label, self._clock())
 
     def tokens(self, endpoint: Endpoint) -> list[Token]:
         """The feed tokens of an endpoint, oldest first."""
-        with self._database.reading() as connection:
-            found = connection.execute(
-                select(tokens.c.id, tokens.c.label, tokens.c.created_at)
-                .join(accounts)
-                .where(accounts.c.address == str(endpoint.canonical))
-                .order_by(tokens.c.id)
-            )
-            return [Token(row.id, row.label, row.created_at) for row in found]
+        row = self._row(endpoint)
+        return [] if row is None else feed_tokens.listed(self._database, row.id)
 
     def revoke_token(self, endpoint: Endpoint, identifier: int) -> None:
         """Ends a token at once. Raises NotFound if that endpoint has none of that number."""
-        owner = select(accounts.c.id).where(accounts.c.address == str(endpoint.canonical))
-        with self._database.transaction() as connection:
-            found = connection.execute(
-                delete(tokens).where(
-                    tokens.c.id == identifier, tokens.c.account_id == owner.scalar_subquery()
-                )
-            )
-        if not found.rowcount:
+        row = self._row(endpoint)
+        if row is None or not feed_tokens.revoke(self._database, row.id, identifier):
             raise NotFound(f"{endpoint} has no token {identifier}")

@@ -13,6 +13,7 @@
     │   │   ├── MalformedSeal      no age file, or one whose header is broken
     │   │   └── MalformedSignature
     │   ├── TooLarge               over a limit, which it names
+    │   ├── TooManyNotifications   more in one batch than are taken at once
     │   ├── LengthRequired         a body whose end cannot be known
     │   ├── UnsupportedType        not a media type that this resource takes
     │   ├── NotAuthenticated       no credentials, or not the right ones
@@ -36,6 +37,7 @@
     └── Transient                  the same again may succeed later
         ├── DNSUnavailable         no answer, or SERVFAIL
         ├── ConnectionFailed       refused, reset, no route, an answer cut short
+        │   ├── NotConnected       nobody there: nothing was asked
         │   ├── DeadlineExceeded   too slow
         │   ├── Downgrade          had TLS once, and now names no agent with it
         │   ├── Unvouched          nothing but the DNS says that it is their agent
@@ -107,6 +109,14 @@ class TooLarge(Permanent):
     def __init__(self, what: str, limit: int) -> None:
         super().__init__(f"{what} is larger than the {limit} octets that are taken here")
         self.limit = limit
+
+
+class TooManyNotifications(Permanent):
+    """More notifications in one batch than are taken at once."""
+
+    def __init__(self, given: int, most: int) -> None:
+        super().__init__(f"the batch has {given} notifications; {most} are taken at once")
+        self.most = most
 
 
 class LengthRequired(Permanent):
@@ -222,6 +232,10 @@ class DNSUnavailable(Transient):
 
 class ConnectionFailed(Transient):
     """No connection, or one that ended before the answer was whole."""
+
+
+class NotConnected(ConnectionFailed):
+    """There was no connection at all, so that nothing was asked."""
 
 
 class DeadlineExceeded(ConnectionFailed):

@@ -7,8 +7,9 @@ once, and not to its owner, who comes from elsewhere.
 
 import logging
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from sqlalchemy import Connection
 from webob import Request
 
 from xhmtp_wsgi.accounts import Account
@@ -26,6 +27,7 @@ FOR_AN_ADDRESS, FOR_AN_ACCOUNT = 5, 20  # times what a pair of both may have
 WHAT = "failed log-ins"
 
 Found = TypeVar("Found")
+Read = TypeVar("Read")
 
 SAFE_METHODS = ("GET", "HEAD")
 
@@ -56,28 +58,33 @@ def is_cross_site(request: Request) -> bool:
     return origin is not None and origin.partition("://")[2] not in own
 
 
-def owner_logged_in(agent: Agent, request: Request, endpoint: Endpoint) -> Account:
+def owner_logged_in(
+    agent: Agent, request: Request, endpoint: Endpoint, *, to_read_feed: bool = False
+) -> Account:
     """The account of the endpoint whose resources are asked for: by the site's log-in, or Basic.
 
-    Raises Misdirected, NotAuthenticated, TooMany, or Forbidden as ``logged_in_by_site`` does. A
-    feed token is no password.
+    ``to_read_feed``: a feed token does as well, as Basic password or as ``?token=``; else it is no
+    password. Raises Misdirected, NotAuthenticated, TooMany, or Forbidden as ``logged_in_by_site``
+    does.
     """
-    if not agent.accounts.acts_for(endpoint.domain):
+    accounts = agent.accounts
+    if not accounts.acts_for(endpoint.domain):
         raise Misdirected(f"this agent does not act for {endpoint.domain}")
+    if to_read_feed and (token := request.GET.get("token")) is not None:
+        return guarded(
+            agent, request, str(endpoint), lambda: accounts.authenticate_token(endpoint, token)
+        )
     account = logged_in_by_site(agent, request)
     if account is not None and account.endpoint == endpoint.canonical:
         return account
     credentials = parse_authorization(request.environ.get("HTTP_AUTHORIZATION"))
     if credentials is None:
-        raise NotAuthenticated("this needs its owner's password")
+        or_token = " or a feed token" if to_read_feed else ""
+        raise NotAuthenticated(f"this needs its owner's password{or_token}")
     if credentials.user not in {str(endpoint), str(endpoint.canonical), endpoint.local}:
         raise NotAuthenticated("this is somebody else's")
-    return guarded(
-        agent,
-        request,
-        str(endpoint),
-        lambda: agent.accounts.authenticate(endpoint, credentials.password),
-    )
+    check = accounts.authenticate_reader if to_read_feed else accounts.authenticate
+    return guarded(agent, request, str(endpoint), lambda: check(endpoint, credentials.password))
 
 
 def guarded(agent: Agent, request: Request, account: str, check: Callable[[], Found]) -> Found:
@@ -85,6 +92,34 @@ def guarded(agent: Agent, request: Request, account: str, check: Callable[[], Fo
 
     Raises TooMany instead of checking, or what ``check`` raises; a NotAuthenticated is counted.
     """
+    return _guarded(agent, request, account, lambda _: None, lambda _: check())
+
+
+def guarded_password(
+    agent: Agent, request: Request, name: str, endpoint: Endpoint | None, password: str
+) -> Account:
+    """The account that this password opens; ``endpoint``: whom the given name means, if anybody.
+
+    All that is asked of the database is asked in one transaction. Raises as ``guarded`` does.
+    """
+
+    def read(connection: Connection) -> Any:
+        return None if endpoint is None else agent.accounts.row(connection, endpoint)
+
+    def check(row: Any) -> Account:
+        return agent.accounts.authenticate_row(endpoint, row, password)
+
+    return _guarded(agent, request, name, read, check)
+
+
+def _guarded(
+    agent: Agent,
+    request: Request,
+    account: str,
+    read: Callable[[Connection], Read],
+    check: Callable[[Read], Found],
+) -> Found:
+    """As ``guarded``; what ``check`` needs is read together with the failed log-ins."""
     limits = agent.rate_limits
     address = client_address(request, agent.settings.trusted_proxies)
     source = network_of(address)
@@ -99,14 +134,16 @@ def guarded(agent: Agent, request: Request, account: str, check: Callable[[], Fo
         by_address: Rate(most * FOR_AN_ADDRESS / WINDOW, most * FOR_AN_ADDRESS),
         by_account: Rate(most * FOR_AN_ACCOUNT / WINDOW, most * FOR_AN_ACCOUNT),
     }
-    left = limits.left(rates)
-    require_token(left[by_address], rates[by_address], WHAT)
-    require_token(left[pair], rates[pair], WHAT)
-    if left[pair] < most:
-        # The owner, whose address has not failed, may even so.
-        require_token(left[by_account], rates[by_account], WHAT)
+    with agent.database.reading() as connection:
+        left = limits.left(connection, rates)
+        require_token(left[by_address], rates[by_address], WHAT)
+        require_token(left[pair], rates[pair], WHAT)
+        if left[pair] < most:
+            # The owner, whose address has not failed, may even so.
+            require_token(left[by_account], rates[by_account], WHAT)
+        known = read(connection)
     try:
-        return check()
+        return check(known)
     except NotAuthenticated:
         for name, rate in rates.items():
             limits.spend(name, rate)

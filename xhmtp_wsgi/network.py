@@ -10,13 +10,9 @@ and one deadline holds for the whole of a request. Certificates are always check
 
 import os
 import re
-import ssl
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import urllib3
 
@@ -26,14 +22,14 @@ from xhmtp_wsgi.dns_resolver import Address
 from xhmtp_wsgi.errors import AddressRefused, ConnectionFailed, DeadlineExceeded, XHMTPError
 from xhmtp_wsgi.network_addresses import Network as IPNetwork
 from xhmtp_wsgi.network_addresses import port_refused, vet
-from xhmtp_wsgi.network_connection import WatchedPool, WatchedTLSPool, source_for
+from xhmtp_wsgi.network_connection import source_for
 from xhmtp_wsgi.network_deadline import Watchdog
 from xhmtp_wsgi.network_failure import FAILURES, failure_of, is_stale, not_connected
+from xhmtp_wsgi.network_pools import KeptAlive, Way
 
 MAX_ANSWER = 64 << 10  # octets of a body
 MAX_ADDRESSES_TRIED = 4
 MAX_SOURCES_TRIED = 8
-MAX_POOLS = 256
 STEP = 8 << 10  # octets read at once
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -175,10 +171,8 @@ class Network:
         return self._exchange(request, address, source_for(address, sources), end)
 
     def _start_afresh(self) -> None:
-        self._lock = threading.Lock()
-        self._pools: OrderedDict[object, urllib3.HTTPConnectionPool] = OrderedDict()
-        self._context: ssl.SSLContext | None = None
         self._watchdog = Watchdog(self._monotonic)
+        self._kept = KeptAlive(self._watchdog, self._size, self._tls_ca_file)
         # Last: another thread may go on as soon as it sees this.
         self._process = os.getpid()
 
@@ -206,15 +200,14 @@ class Network:
     def _exchange(
         self, request: _Request, address: Address, source: str | None, end: float
     ) -> HTTPAnswer:
-        key = (request.target, address, source)
+        way = Way(request.target, address, source)
         try:
-            return self._attempt(self._pool(key), request, address, end)
+            return self._attempt(self._kept.pool(way), request, address, end)
         except ConnectionFailed as error:
             if not is_stale(error.__cause__):
                 raise
-        with self._lock:
-            self._pools.pop(key, None)
-        return self._attempt(self._pool(key), request, address, end)
+        self._kept.forget(way)
+        return self._attempt(self._kept.pool(way), request, address, end)
 
     def _attempt(
         self, pool: urllib3.HTTPConnectionPool, request: _Request, address: Address, end: float
@@ -258,43 +251,6 @@ class Network:
             host += f":{target.port}"
         ours = {"Host": host, "User-Agent": self._user_agent, "Accept-Encoding": "identity"}
         return {**ours, **request.headers}
-
-    def _pool(self, key: tuple[AgentTarget, Address, str | None]) -> urllib3.HTTPConnectionPool:
-        # One that is dropped is not closed: another thread may be using it. It closes when it goes.
-        with self._lock:
-            pool = self._pools.get(key)
-            if pool is None:
-                pool = self._pools[key] = self._new_pool(*key)
-            self._pools.move_to_end(key)
-            if len(self._pools) > MAX_POOLS:
-                self._pools.popitem(last=False)
-        return pool
-
-    def _new_pool(
-        self, target: AgentTarget, address: Address, source: str | None
-    ) -> urllib3.HTTPConnectionPool:
-        literal = f"[{address}]" if address.version == 6 else str(address)
-        options: dict[str, Any] = {
-            "maxsize": self._size,
-            "block": False,
-            "source_address": (source, 0) if source else None,
-            "watchdog": self._watchdog,
-        }
-        if target.scheme == "http":
-            return WatchedPool(literal, target.port, **options)
-        if self._context is None:
-            self._context = ssl.create_default_context(cafile=self._tls_ca_file)
-            self._context.minimum_version = ssl.TLSVersion.TLSv1_2
-            self._context.hostname_checks_common_name = False
-        # No assert_hostname: it would leave the check of the name to urllib3; OpenSSL does it.
-        return WatchedTLSPool(
-            literal,
-            target.port,
-            cert_reqs="CERT_REQUIRED",
-            ssl_context=self._context,
-            server_hostname=target.host,
-            **options,
-        )
 
 
 def _check(path: str, headers: Mapping[str, str]) -> None:

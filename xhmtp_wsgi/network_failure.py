@@ -10,7 +10,7 @@ import ssl
 
 from urllib3 import exceptions
 
-from xhmtp_wsgi.errors import ConnectionFailed, DeadlineExceeded, TLSFailed
+from xhmtp_wsgi.errors import ConnectionFailed, DeadlineExceeded, NotConnected, TLSFailed
 from xhmtp_wsgi.network_connection import StaleConnection
 
 FAILURES = (exceptions.HTTPError, http.client.HTTPException, OSError)
@@ -49,7 +49,7 @@ def failure_of(error: Exception, host: str) -> ConnectionFailed:
         return TLSFailed(f"TLS with {host} failed: {_tls_reason(error)}")
     if isinstance(error, exceptions.NewConnectionError):
         number = error.__cause__.errno if isinstance(error.__cause__, OSError) else None
-        return ConnectionFailed(f"{host} {_NO_CONNECTION.get(number, 'cannot be connected to')}")
+        return NotConnected(f"{host} {_NO_CONNECTION.get(number, 'cannot be connected to')}")
     if isinstance(error, exceptions.TimeoutError | TimeoutError):
         return DeadlineExceeded(f"{host} did not answer in time")
     cause = next((one for one in error.args if isinstance(one, Exception)), error)

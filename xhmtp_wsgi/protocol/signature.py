@@ -1,8 +1,8 @@
 """HTTP Message Signatures over a notification: RFC 9421, Ed25519 (docs/protocol.md, section 6).
 
-Signing and verifying are http-message-signatures' (the notifier's own signing is, for speed,
-request_signer.py's: tests compare the two); what must be covered, by which kind of key, and for how
-long, is settled here. Only Ed25519 exists: there is nothing to downgrade to. A signature is
+Verifying is http-message-signatures', and so is the signing of answers; requests are signed, for
+speed, by request_signer.py: tests compare the two. What must be covered, by which kind of key, and
+for how long, is settled here. Only Ed25519 exists: there is nothing to downgrade to. A signature is
 made for one purpose, which its tag names, and passes for no other (response_signature.py has the
 other one).
 
@@ -78,19 +78,6 @@ class _Request:
     method: str
     url: str
     headers: dict[str, str]
-
-
-def sign_request(
-    *, url: str, content_type: str, body: bytes, seed: bytes, name: KeyName, now: float
-) -> dict[str, str]:
-    """The header fields that sign a POST: Content-Digest, Signature-Input and Signature.
-
-    ``seed``: the 32 octets of an Ed25519 private key; ``now``: seconds since the epoch.
-    """
-    request = _Request("POST", url, {"Content-Type": content_type})
-    sign_message(request, NOTIFICATION, body=body, seed=seed, name=name, now=now)
-    del request.headers["Content-Type"]
-    return request.headers
 
 
 def verify_request(
