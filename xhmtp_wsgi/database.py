@@ -10,29 +10,25 @@ Security: no error that leaves here holds a statement or its values.
 
 import logging
 import os
-import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, cast
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event, text
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import make_url
-from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.schema import CreateSchema
 
 from xhmtp_wsgi.errors import DatabaseUnavailable, SchemaOutdated, StorageFull
 from xhmtp_wsgi.schema import SCHEMA
+from xhmtp_wsgi.sqlite_connection import BUSY_TIMEOUT, begin, prepare
 from xhmtp_wsgi.sqlite_file import stay_with
 
 logger = logging.getLogger(__name__)
-
-BUSY_TIMEOUT = 10.0  # seconds that a writer waits for another
 
 
 class Database:
@@ -46,8 +42,8 @@ class Database:
         self._url = make_url(url)
         self._schema = schema
         self._lock = threading.Lock()
+        self._turn = threading.Lock()
         self._engine: Engine | None = None
-        self._writing: Engine | None = None
         self._process = 0
         self._checked = False
         self.opened_before_fork = False
@@ -63,34 +59,33 @@ class Database:
         """The file that holds it, if one does."""
         return Path(self._url.database) if self.is_sqlite and self._url.database else None
 
-    @contextmanager
-    def transaction(self) -> Iterator[Connection]:
+    def transaction(self) -> AbstractContextManager[Connection]:
         """A connection on which everything is written, or nothing.
 
         Raises DatabaseUnavailable, SchemaOutdated or StorageFull; then nothing was written.
         """
-        with self._connection(writing=True) as connection:
-            yield connection
+        return self._connection(writing=True)
 
-    @contextmanager
-    def reading(self) -> Iterator[Connection]:
+    def reading(self) -> AbstractContextManager[Connection]:
         """A connection to read one consistent state from; holds up no writer. Raises likewise."""
-        with self._connection(writing=False) as connection:
-            yield connection
+        return self._connection(writing=False)
 
     def upgrade(self) -> None:
         """Brings the tables up to date; safe to be called by several processes at once."""
         from xhmtp_wsgi.migrations import upgrade
 
-        with _translated(), self.engine().connect() as connection:
-            connection = connection.execution_options(xhmtp_writing=True)
-            with connection.begin(), _as_long_as_it_takes(connection):
-                if not self.is_sqlite:
-                    # SQLite's writer lock does this by itself.
-                    connection.execute(text("SELECT pg_advisory_xact_lock(7836012953)"))
-                    if self._schema:
-                        connection.execute(CreateSchema(self._schema, if_not_exists=True))
-                upgrade(connection)
+        with (
+            _translated(),
+            self.engine().connect() as connection,
+            _begun(connection, writing=True),
+            _as_long_as_it_takes(connection),
+        ):
+            if not self.is_sqlite:
+                # SQLite's writer lock does this by itself.
+                connection.execute(text("SELECT pg_advisory_xact_lock(7836012953)"))
+                if self._schema:
+                    connection.execute(CreateSchema(self._schema, if_not_exists=True))
+            upgrade(connection)
         self._checked = True
 
     def close(self) -> None:
@@ -110,8 +105,7 @@ class Database:
                 self._engine = None
             if self._engine is None:
                 self._engine = self._open()
-                # The same pool: options for each connection anew would cost as much as a query.
-                self._writing = self._engine.execution_options(xhmtp_writing=True)
+                self._turn = threading.Lock()
                 self._process = os.getpid()
             return self._engine
 
@@ -120,10 +114,27 @@ class Database:
         with _translated():
             self._check_schema()
             engine = self.engine()
-            if writing and self._writing is not None:
-                engine = self._writing
-            with engine.connect() as connection, connection.begin():
+            with (
+                self._turn_to_write() if writing and self.is_sqlite else nullcontext(),
+                engine.connect() as connection,
+                _begun(connection, writing=writing),
+            ):
                 yield connection
+
+    @contextmanager
+    def _turn_to_write(self) -> Iterator[None]:
+        """SQLite's writers of this process wait for each other here.
+
+        Where it is SQLite that they wait in, each sleeps for ever longer between two looks at its
+        lock, and whoever comes meanwhile goes first: of sixteen, some waited for over ten seconds.
+        """
+        turn = self._turn
+        if not turn.acquire(timeout=BUSY_TIMEOUT):
+            raise DatabaseUnavailable("the database is too busy just now")
+        try:
+            yield
+        finally:
+            turn.release()
 
     def _check_schema(self) -> None:
         """Refuses tables of another version; makes them where the database is empty."""
@@ -165,9 +176,11 @@ class Database:
             bound(engine)
             return engine
         self._make_private()
-        engine = create_engine(self._url, pool_size=8, max_overflow=56, pool_timeout=BUSY_TIMEOUT)
-        event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
+        # That which was used last comes first: what it keeps is fresh, and others keep little.
+        engine = create_engine(
+            self._url, pool_size=8, max_overflow=56, pool_timeout=BUSY_TIMEOUT, pool_use_lifo=True
+        )
+        event.listen(engine, "connect", prepare)
         if self.file is not None and str(self.file) != ":memory:":
             stay_with(engine, self.file)
         return engine
@@ -186,30 +199,21 @@ def insert_or(connection: Connection, table: Table) -> sqlite.Insert:
 
     Both kinds of database have it, in the same words.
     """
-    made = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    return cast(sqlite.Insert, made(table))
+    if connection.dialect.name == "sqlite":
+        return sqlite.insert(table)
+    # It takes 2 MB, for which SQLite's sites have no use.
+    from sqlalchemy.dialects import postgresql
+
+    return cast(sqlite.Insert, postgresql.insert(table))
 
 
-def _prepare_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
-    # None: the driver starts no transactions of its own; _begin_sqlite does.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT * 1000)}")
-    cursor.execute("PRAGMA journal_mode = WAL")
-    cursor.execute("PRAGMA synchronous = FULL")
-    cursor.execute("PRAGMA foreign_keys = ON")
-    cursor.close()
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    writing = connection.get_execution_options().get("xhmtp_writing", False)
-    statement = "BEGIN IMMEDIATE" if writing else "BEGIN"
-    # By the driver itself: this is done for every transaction, and SQLAlchemy's way costs twice.
-    driver: Any = connection.connection.driver_connection
-    try:
-        driver.execute(statement)
-    except sqlite3.Error as error:
-        raise DBAPIError.instance(statement, None, error, sqlite3.Error) from error
+@contextmanager
+def _begun(connection: Connection, *, writing: bool) -> Iterator[None]:
+    """A transaction. Not a listener's work: with one, SQLAlchemy does more for each statement."""
+    with connection.begin():
+        if connection.dialect.name == "sqlite":
+            begin(connection, writing=writing)
+        yield
 
 
 @contextmanager

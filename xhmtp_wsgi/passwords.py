@@ -10,11 +10,13 @@ import hashlib
 import secrets
 import threading
 from collections.abc import Callable
-
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from xhmtp_wsgi.errors import Malformed
+
+if TYPE_CHECKING:
+    from argon2 import PasswordHasher
 
 REMEMBERED_FOR = 300.0  # seconds for which a right password need not be hashed again
 REMEMBERED_MOST = 1000
@@ -26,8 +28,6 @@ class Passwords:
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         """``monotonic``: seconds that never jump."""
-        # OWASP's second smallest memory for argon2id: many site owners run on a small machine.
-        self._hasher = PasswordHasher(time_cost=4, memory_cost=9 * 1024, parallelism=1)
         self._monotonic = monotonic
         self._key = secrets.token_bytes(32)
         self._remembered: dict[bytes, float] = {}
@@ -58,7 +58,17 @@ class Passwords:
             self._remember(fingerprint, now + REMEMBERED_FOR)
         return right
 
+    @cached_property
+    def _hasher(self) -> "PasswordHasher":
+        # Imported for the first password: the notifier sees none.
+        from argon2 import PasswordHasher
+
+        # OWASP's second smallest memory for argon2id: many site owners run on a small machine.
+        return PasswordHasher(time_cost=4, memory_cost=9 * 1024, parallelism=1)
+
     def _hashes_to(self, hashed: str | None, password: str) -> bool:
+        from argon2.exceptions import InvalidHashError, VerificationError
+
         try:
             self._hasher.verify(hashed or self._hash_of_nobody(), _octets(password))
         except (VerificationError, InvalidHashError):

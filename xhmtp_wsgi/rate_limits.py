@@ -11,8 +11,21 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
-from sqlalchemy import Column, Double, Table, Text, bindparam, delete, select, text, update
+from sqlalchemy import (
+    Column,
+    Connection,
+    Double,
+    Select,
+    Table,
+    Text,
+    bindparam,
+    delete,
+    select,
+    text,
+    update,
+)
 
 from xhmtp_wsgi.database import Database
 from xhmtp_wsgi.errors import TooMany
@@ -32,7 +45,6 @@ buckets = Table(
     Column("filled_at", Double, nullable=False, index=True),
 )
 
-_BUCKETS = select(buckets).where(buckets.c.name.in_(bindparam("names", expanding=True)))
 _LOCKED = select(buckets).where(buckets.c.name == bindparam("bucket")).with_for_update()
 _MAKE = text(
     "INSERT INTO bucket (name, tokens, filled_at) VALUES (:name, :tokens, :filled_at) "
@@ -93,18 +105,19 @@ class RateLimits:
         if not granted:
             raise TooMany(f"too many {what}", wait)
 
-    def left(self, rates: Mapping[str, Rate]) -> dict[str, float]:
+    def left(self, connection: Connection, rates: Mapping[str, Rate]) -> dict[str, float]:
         """How many tokens are left in each of these buckets, all at one moment; takes none."""
-        with self._database.reading() as connection:
-            found = connection.execute(_BUCKETS, {"names": list(rates)}).all()
+        names = {f"name_{number}": name for number, name in enumerate(rates)}
         left = {name: rate.burst for name, rate in rates.items()}
-        for row in found:
+        for row in connection.execute(_named_buckets(len(names)), names):
             left[row.name] = self._filled(row.tokens, row.filled_at, rates[row.name])
         return left
 
     def check(self, name: str, rate: Rate, what: str) -> None:
         """Raises TooMany where there is no token left; takes none."""
-        require_token(self.left({name: rate})[name], rate, what)
+        with self._database.reading() as connection:
+            left = self.left(connection, {name: rate})
+        require_token(left[name], rate, what)
 
     def spend(self, name: str, rate: Rate) -> None:
         """Takes one token where there is one; for what has happened already."""
@@ -143,6 +156,13 @@ class RateLimits:
         self._lock = threading.Lock()
         self._held: OrderedDict[str, _Held] = OrderedDict()
         self._process = os.getpid()
+
+
+@cache
+def _named_buckets(count: int) -> Select[tuple[str, float, float]]:
+    """So many buckets by their names: a list of no fixed length is written out at each request."""
+    names = [bindparam(f"name_{number}", type_=Text) for number in range(count)]
+    return select(buckets).where(buckets.c.name.in_(names))
 
 
 def require_token(left: float, rate: Rate, what: str) -> None:

@@ -1,7 +1,8 @@
 """Injection: an endpoint hands its agent a message to send (docs/protocol.md, section 4).
 
-RFC 5598's submission. ``submit`` is the one way in: the view, ``XHMTP.submit`` and the commands all
-take it. What the agent itself sends for one of its groups comes in by ``submit_for_group``.
+RFC 5598's submission. ``submit`` is the one way in: the view (injection_resource.py), the pages,
+``XHMTP.submit`` and the commands all take it. What the agent itself sends for one of its groups
+comes in by ``submit_for_group``.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -9,30 +10,17 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from webob import Request, Response
-
 from xhmtp_wsgi.agent import Agent
-from xhmtp_wsgi.errors import (
-    Forbidden,
-    ImpossibleRecipients,
-    MalformedAddress,
-    MalformedRequest,
-    Misdirected,
-)
-from xhmtp_wsgi.protocol.access_code import new_code, new_identifier
+from xhmtp_wsgi.errors import Forbidden, Misdirected
+from xhmtp_wsgi.protocol.access_code import new_codes, new_identifier
 from xhmtp_wsgi.protocol.anonymity import anonymised
-from xhmtp_wsgi.protocol.digest import repr_digest
 from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.protocol.header_values import addresses
 from xhmtp_wsgi.protocol.message import Preamble, prepare
 from xhmtp_wsgi.protocol.status import State
-from xhmtp_wsgi.request_body import body_pieces, require_type
-from xhmtp_wsgi.responses import json_response
-from xhmtp_wsgi.routes import OutboxRoute
-from xhmtp_wsgi.sender import outbox
-from xhmtp_wsgi.sender.login import authenticated_sender
-from xhmtp_wsgi.sender.outbox import RecipientStatus, StoredMessage
-from xhmtp_wsgi.sender.sealed_contents import Content, contents, described_plan
+from xhmtp_wsgi.sender.named_recipients import named_recipients
+from xhmtp_wsgi.sender.outbox import StoredMessage
+from xhmtp_wsgi.sender.sealed_contents import Content, contents
 from xhmtp_wsgi.sender.sealing import (
     BY_CLIENT,
     Plan,
@@ -75,37 +63,6 @@ class Submission:
         return self.message.identifier
 
 
-def inject(agent: Agent, request: Request, route: OutboxRoute) -> Response:
-    """``POST /PREFIX/alice/``; with ``?dry-run=1`` it only tells what would become of it."""
-    sender = authenticated_sender(agent, request, route.sender)
-    require_type(request, "message/rfc822")
-    named = request.GET.getall("to") or None
-    wish = _wish(request)
-    pieces = body_pieces(request, agent.settings.max_message_size, "the message")
-    if request.GET.get("dry-run", "0") != "0":
-        planned = preview(agent, pieces, str(sender), named, wish)
-        return json_response(200, {"dry-run": True, **described_plan(planned)})
-    submission = submit(agent, pieces, str(sender), named, wish)
-    message = submission.message
-    recipients: Sequence[Queued | RecipientStatus] = (
-        submission.queued
-        if submission.is_new
-        else outbox.statuses(agent.database, message.identifier)
-    )
-    location = f"{request.environ['SCRIPT_NAME']}/{message.path_name}/{message.identifier}"
-    body = {
-        "id": message.identifier,
-        "message-id": message.message_id,
-        "digest": repr_digest(message.digest),
-        "size": message.size,
-        "recipients": [
-            {"address": one.recipient, "state": one.state, "sealed": one.sealed}
-            for one in recipients
-        ],
-    }
-    return json_response(201 if submission.is_new else 200, body, {"Location": location})
-
-
 def submit(
     agent: Agent,
     pieces: Iterable[bytes],
@@ -126,7 +83,7 @@ def submit(
     confidential = wish.policy is not Policy.NEVER
     spooled = _spooled_of(agent, pieces, endpoint, now, confidential=confidential)
     with spooled.file:
-        found = _recipients(agent, spooled.preamble, recipients)
+        found = named_recipients(agent, spooled.preamble, recipients)
         if spooled.preamble.is_sealed:
             return _stored(agent, [Content(spooled, BY_CLIENT, found)], endpoint, now)
         planned = plan(agent, endpoint, found, wish)
@@ -152,7 +109,7 @@ def preview(
     confidential = wish.policy is not Policy.NEVER
     spooled = _spooled_of(agent, pieces, endpoint, agent.clock(), confidential=confidential)
     with spooled.file:
-        found = _recipients(agent, spooled.preamble, recipients)
+        found = named_recipients(agent, spooled.preamble, recipients)
         if spooled.preamble.is_sealed:
             return Plan(Policy.NEVER, tuple(map(Planned, found)), ())
         return plan(agent, endpoint, found, wish, remember=False)
@@ -177,20 +134,6 @@ def submit_for_group(
     with spooled.file:
         content = Content(spooled, None, recipients)
         return _stored(agent, [content], group, now, is_report=is_report)
-
-
-def _wish(request: Request) -> Wish:
-    """What the query asks for. Raises MalformedRequest."""
-    given, subject = request.GET.get("seal"), request.GET.get("subject")
-    if given is not None and given not in set(Policy):
-        raise MalformedRequest(f"seal is none of {', '.join(Policy)}")
-    if subject not in (None, "inside", "outside"):
-        raise MalformedRequest("subject is none of inside, outside")
-    return Wish(
-        policy=None if given is None else Policy(given),
-        subject_outside=None if subject is None else subject == "outside",
-        accept_new_keys=request.GET.get("accept-keys", "0") != "0",
-    )
 
 
 def _settled(agent: Agent, sender: Endpoint, wish: Wish) -> Wish:
@@ -276,7 +219,7 @@ def _stored(
         NewRepresentation(
             one.spooled,
             one.sealed,
-            [NewRecipient(recipient, new_code()) for recipient in one.recipients],
+            list(map(NewRecipient, one.recipients, new_codes(len(one.recipients)))),
         )
         for one in made
     ]
@@ -304,31 +247,6 @@ def _require_own_from(agent: Agent, preamble: Preamble, endpoint: Endpoint) -> N
         for field in preamble.fields:
             if field.name.lower() == name and addresses(field.value) != (preamble.sender,):
                 raise Forbidden(f"{field.name} is not {preamble.sender}")
-
-
-def _recipients(
-    agent: Agent, preamble: Preamble, named: Sequence[str] | None
-) -> tuple[Endpoint, ...]:
-    """The recipients, each once. Raises ImpossibleRecipients."""
-    limit = agent.settings.max_recipients
-    reasons: dict[str, str] = {}
-    found: dict[str, Endpoint] = {}
-    for given in preamble.recipients if named is None else named:
-        try:
-            endpoint = given if isinstance(given, Endpoint) else Endpoint.parse(given)
-            if agent.addressing.resolve(endpoint) is None:
-                raise MalformedAddress(f"{endpoint.domain} has no such user")
-        except MalformedAddress as error:
-            reasons[str(given)[:320]] = str(error)
-        else:
-            found.setdefault(str(endpoint), endpoint)
-    if len(found) > limit:
-        reasons["To, Cc, Bcc"] = f"{len(found)} recipients, and at most {limit} are taken"
-    if not found and not reasons:
-        reasons["To, Cc, Bcc"] = "no recipient is named"
-    if reasons:
-        raise ImpossibleRecipients(reasons)
-    return tuple(found.values())
 
 
 def _expiry(preamble: Preamble, now: float, keep_for: float) -> float:

@@ -5,7 +5,7 @@ from webob import Request
 from xhmtp_wsgi.accounts import Account
 from xhmtp_wsgi.agent import Agent
 from xhmtp_wsgi.errors import Forbidden, NotAuthenticated
-from xhmtp_wsgi.login_guard import guarded, logged_in_by_site
+from xhmtp_wsgi.login_guard import guarded, guarded_password, logged_in_by_site
 from xhmtp_wsgi.protocol.basic_authentication import parse_authorization
 from xhmtp_wsgi.protocol.endpoint import Endpoint
 
@@ -26,11 +26,10 @@ def _by_password(agent: Agent, request: Request) -> Account:
     credentials = parse_authorization(request.environ.get("HTTP_AUTHORIZATION"))
     if credentials is None:
         raise NotAuthenticated("this needs HTTP Basic credentials")
+    accounts, user, password = agent.accounts, credentials.user, credentials.password
+    if "@" in user:
+        return guarded_password(agent, request, user, accounts.named(user), password)
+    # Whom that means has to be looked for in each domain: not before the failed log-ins are.
     return guarded(
-        agent,
-        request,
-        credentials.user,
-        lambda: agent.accounts.authenticate(
-            agent.accounts.named(credentials.user), credentials.password
-        ),
+        agent, request, user, lambda: accounts.authenticate(accounts.named(user), password)
     )

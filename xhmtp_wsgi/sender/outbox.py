@@ -261,7 +261,8 @@ def conversation(
         found = connection.execute(
             select(*MESSAGE_COLUMNS)
             .where(messages.c.sender == str(sender), messages.c.thread == thread)
-            .order_by(messages.c.created_at, messages.c.id)
+            # By the bare column, SQLite would go through all that she has ever sent in that order.
+            .order_by(messages.c.created_at + 0, messages.c.id)
             .limit(limit)
         ).all()
     return [as_message(row) for row in found]

@@ -19,8 +19,6 @@ from xhmtp_wsgi.protocol.status import State
 from xhmtp_wsgi.sender.failure_notice import LOCAL, Fate, Kind, Subject, compose
 from xhmtp_wsgi.sender.outbox import StoredMessage
 from xhmtp_wsgi.sender.retry import RetrySchedule
-from xhmtp_wsgi.sender.spool import SpooledMessage, spool
-from xhmtp_wsgi.sender.storing import NewRecipient, NewRepresentation, add
 from xhmtp_wsgi.sender.tables import deliveries, messages
 
 LOOKED_UP_AT_ONCE = 100  # messages
@@ -102,6 +100,10 @@ def _fates(connection: Connection, identifier: str, schedule: RetrySchedule) -> 
 def _store(
     connection: Connection, agent: Agent, recipient: Endpoint, report: bytes, now: float
 ) -> None:
+    # What stores messages; a pass that has nothing to tell its senders does without it.
+    from xhmtp_wsgi.sender.spool import spool
+    from xhmtp_wsgi.sender.storing import NewRecipient, NewRepresentation, add
+
     sender = Endpoint(LOCAL, recipient.domain)
 
     def prepared(block: bytes) -> Preamble:
@@ -113,7 +115,7 @@ def _store(
             limit=MAX_REPORT,
         )
 
-    spooled: SpooledMessage = spool(
+    spooled = spool(
         [report],
         prepared,
         directory=agent.settings.spool,
@@ -133,7 +135,7 @@ def _store(
         )
         code = new_code()
         told = NewRepresentation(spooled, None, [NewRecipient(recipient, code)])
-        add(connection, stored, [told], is_report=True)
+        add(connection, stored, [told], None)
 
 
 def _title(header: bytes) -> str:

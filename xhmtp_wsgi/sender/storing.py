@@ -6,11 +6,11 @@ All in one transaction, so that a message is there whole, or not at all.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, insert, text
 
 from xhmtp_wsgi import search
 from xhmtp_wsgi.database import Database
-from xhmtp_wsgi.errors import StorageFull
+from xhmtp_wsgi.errors import DatabaseUnavailable, Duplicate, StorageFull
 from xhmtp_wsgi.protocol.access_code import hash_code
 from xhmtp_wsgi.protocol.conversation import thread_of
 from xhmtp_wsgi.protocol.endpoint import Endpoint
@@ -21,7 +21,27 @@ from xhmtp_wsgi.sender.spool import SpooledMessage
 from xhmtp_wsgi.sender.tables import PIECE, deliveries, messages, pieces, representations
 from xhmtp_wsgi.sender.usage import charge
 
-_ADD_MESSAGE = insert(messages)
+_MESSAGE = (
+    "id",
+    "sender",
+    "message_id",
+    "header",
+    "digest",
+    "size",
+    "created_at",
+    "expires_at",
+    "is_report",
+    "alias",
+    "thread",
+    "sealed",
+    "kept_octets",
+)
+_ADD_MESSAGE = text(
+    f"INSERT INTO message ({', '.join(_MESSAGE)}) "  # noqa: S608 - our own names
+    f"VALUES ({', '.join(f':{name}' for name in _MESSAGE)}) "
+    # Not rowcount: PostgreSQL's driver counts none for this.
+    "ON CONFLICT (sender, message_id) DO NOTHING RETURNING id"
+).columns(messages.c.id)
 _ADD_REPRESENTATION = insert(representations)
 _ADD_PIECE = insert(pieces)
 _ADD_DELIVERY = insert(deliveries)
@@ -62,13 +82,14 @@ def store(
     over ``most`` octets kept then; a report counts for nobody.
     """
     with database.transaction() as connection:
-        earlier = by_message_id(connection, message.sender, message.message_id)
-        if earlier is not None:
+        try:
+            add(connection, message, given, None if is_report else most)
+        except Duplicate:
+            earlier = by_message_id(connection, message.sender, message.message_id)
+            if earlier is None:
+                # Purged between the two statements, which on PostgreSQL is possible.
+                raise DatabaseUnavailable("the database cannot be used just now") from None
             return earlier
-        size = sum(one.content.size for one in given)
-        if not is_report and charge(connection, message.sender, size) > most:
-            raise StorageFull(f"{message.sender} may have {most} octets kept, and no more")
-        add(connection, message, given, is_report=is_report)
     return message
 
 
@@ -76,13 +97,18 @@ def add(
     connection: Connection,
     message: StoredMessage,
     given: Sequence[NewRepresentation],
-    *,
-    is_report: bool = False,
+    most: int | None,
 ) -> None:
-    """Stores and queues a message within the caller's transaction."""
+    """Stores and queues a message within the caller's transaction.
+
+    ``most``: as in ``store``; None for a report. Raises StorageFull; or Duplicate, before anything
+    is written, where its sender has used its Message-ID before.
+    """
+    is_report = most is None
     first = given[0].content
     fields = {one.name.lower(): one.value for one in first.preamble.fields}
-    connection.execute(
+    octets = sum(one.content.size for one in given)
+    added = connection.execute(
         _ADD_MESSAGE,
         {
             "id": message.identifier,
@@ -97,10 +123,14 @@ def add(
             "alias": message.alias,
             "thread": thread_of(fields) or None,
             "sealed": given[0].sealed,
-            "kept_octets": sum(one.content.size for one in given) if len(given) > 1 else None,
+            "kept_octets": octets if len(given) > 1 else None,
         },
-    )
-    if not is_report:
+    ).scalar_one_or_none()
+    if added is None:
+        raise Duplicate(f"{message.sender} has sent {message.message_id} before")
+    if most is not None:
+        if charge(connection, message.sender, octets) > most:
+            raise StorageFull(f"{message.sender} may have {most} octets kept, and no more")
         search.put(connection, message.sender, SEARCH_KIND, message.identifier, searchable(fields))
     next_piece = 0
     for number, one in enumerate(given):

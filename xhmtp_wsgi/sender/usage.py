@@ -3,11 +3,12 @@
 from sqlalchemy import Connection, text
 
 from xhmtp_wsgi.protocol.endpoint import Endpoint
+from xhmtp_wsgi.sender.tables import usage
 
 _CHARGE = text(
     "INSERT INTO sender_usage (sender, octets) VALUES (:sender, :octets) ON CONFLICT (sender) "
     "DO UPDATE SET octets = sender_usage.octets + excluded.octets RETURNING octets"
-)
+).columns(usage.c.octets)
 
 
 def charge(connection: Connection, sender: Endpoint, octets: int) -> int:
