@@ -7,7 +7,9 @@ it; proportional size (PSS, of smaps_rollup) after one request to the site, and 
 message has been handed in and the feed been read, with log-in. The notifier: `xhmtp-notify --loop`
 with 100,000 entries in its queue (100 messages of 1,000 recipients, at 20 domains whose agent is
 nginx that answers 201); its largest resident size (VmHWM) when all are told, and its resident size
-at rest after that.
+at rest after that; once unsigned, and once with a key that signs each notification.
+
+What that memory is spent on, module by module: python -m benchmarks.import_cost.
 """
 
 import http.client
@@ -24,7 +26,7 @@ from benchmarks.gunicorn_site import GunicornSite, gunicorn_site
 from benchmarks.interleaved import interleaved
 from benchmarks.measuring_directory import measuring_directory
 from benchmarks.nginx import ANSWERS_201, nginx
-from benchmarks.notifier_throughput import fill, zones
+from benchmarks.notifier_throughput import DOMAINS, fill, zones
 from benchmarks.process_tree import largest_resident_size, proportional_size, resident_size
 from benchmarks.programs import program
 from benchmarks.two_sites import PASSWORD
@@ -39,6 +41,7 @@ ROW, TITLE = 7, "Memory"
 MB = 1e6
 ONE_WORKER = ("--workers", "1", "--worker-class", "gthread", "--threads", "2")
 USER = "alice@a.test"
+KINDS = {"unsigned": False, "signed": True}
 
 
 def ask(site: GunicornSite, method: str, path: str, body: bytes = b"", type_: str = "") -> int:
@@ -86,16 +89,19 @@ def settings_file(directory: Path) -> Path:
     return file
 
 
-def notifier_sizes(directory: Path, count: int) -> tuple[float, float]:
+def notifier_sizes(directory: Path, count: int, *, signed: bool) -> tuple[float, float]:
     """MB of the notifier at its most, and at rest after that."""
     directory.mkdir()
     with nginx(directory / "sink", ANSWERS_201) as sink:
         names = Nsd(directory)
         sender = AgentServer("a.test", "127.0.0.2", directory / "a.test", names.port)
-        names.start({"a.test": sender.zone(), **zones(sink)})
-        fill(sender, count, 1000)
         agent = sender.agent()
+        own = sender.zone() + ([agent.signing_keys.add(sender.domain).record] if signed else [])
+        names.start({sender.domain: own, **zones(sink, DOMAINS)})
+        fill(sender, DOMAINS, count, 1000)
         try:
+            if (agent.signing_keys.signer(sender.domain) is not None) != signed:
+                raise RuntimeError("a key signs where none shall, or none where one shall")
             with _running(sender.popen("xhmtp-notify", "--loop", "1")) as process:
                 while waiting(agent):
                     if process.poll() is not None:
@@ -140,10 +146,13 @@ def measure(asked: Asked) -> list[Line]:
             rounds,
             warm_up=not asked.quick,
         )
-        sizes = [
-            notifier_sizes(directory / f"notifier{number}", entries)
-            for number in range(1 if asked.quick else min(rounds, 3))
-        ]
+        sizes = {
+            signed: [
+                notifier_sizes(directory / f"{kind}{number}", entries, signed=signed)
+                for number in range(1 if asked.quick else min(rounds, 3))
+            ]
+            for kind, signed in KINDS.items()
+        }
     bare = median(found["without"])
     at_most_25 = Goal(25.0, at_least=False, absolute=True)
     at_most_64 = Goal(64.0, at_least=False, absolute=True)
@@ -153,9 +162,12 @@ def measure(asked: Asked) -> list[Line]:
              series([one - bare for one in found["with"]]), goal=at_most_25, note=note),
         Line(ROW, "the same after a message handed in and a feed read", "MB",
              series([one - bare for one in found["working"]]), note=note),
-        Line(ROW, f"notifier, {entries:,} in its queue, at its most", "MB",
-             series([most for most, _ in sizes]), goal=at_most_64),
-        Line(ROW, "notifier at rest after that", "MB", series([rest for _, rest in sizes])),
+        *(Line(ROW, f"notifier, {entries:,} in its queue, {kind}, at its most", "MB",
+               series([most for most, _ in sizes[signed]]), goal=at_most_64)
+          for kind, signed in KINDS.items()),
+        *(Line(ROW, f"notifier at rest after that, {kind}", "MB",
+               series([rest for _, rest in sizes[signed]]))
+          for kind, signed in KINDS.items()),
     ]  # fmt: skip
 
 

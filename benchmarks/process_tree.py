@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 TICKS = os.sysconf("SC_CLK_TCK")
 _GONE = (FileNotFoundError, ProcessLookupError)
@@ -43,7 +44,7 @@ def written_by(process: int) -> int:
     return 0
 
 
-def proportional_size(process: int) -> int:
+def proportional_size(process: int | Literal["self"]) -> int:
     """Octets of memory, what is shared counted in parts (PSS)."""
     return _kilobytes(f"/proc/{process}/smaps_rollup", "Pss:")
 

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from blinker import Namespace
+from click import Command
 from flask import Flask
 
 from xhmtp_wsgi import middleware
-from xhmtp_wsgi.agent import make_agent
+from xhmtp_wsgi.agent import Agent, make_agent
 from xhmtp_wsgi.arrival import Arrival, tell_each
-from xhmtp_wsgi.commands.embedded import embedded_commands
+from xhmtp_wsgi.commands.late import LateCommand
 from xhmtp_wsgi.errors import SettingsError
 from xhmtp_wsgi.settings import Settings
 from xhmtp_wsgi.site_users import SiteUsers, one_users_name, without_body
@@ -59,7 +60,7 @@ class XHMTP:
         wrapped = middleware.XHMTP(app.wsgi_app, settings, agent=agent)
         app.wsgi_app = wrapped  # type: ignore[method-assign]
         app.extensions["xhmtp"] = wrapped
-        app.cli.add_command(embedded_commands(lambda: agent))
+        app.cli.add_command(LateCommand("xhmtp", lambda: _commands(agent)))
 
     def check_password(self, function: PasswordCheck) -> PasswordCheck:
         """Decorates the function of the site's that checks an address and a password."""
@@ -122,6 +123,12 @@ class _FlaskUsers(SiteUsers):
         with self._app.request_context(without_body(environ)):
             found = function()
         return one_users_name(found)
+
+
+def _commands(agent: Agent) -> Command:
+    from xhmtp_wsgi.commands.embedded import embedded_commands
+
+    return embedded_commands(lambda: agent)
 
 
 def _settings(app: Flask) -> Settings:

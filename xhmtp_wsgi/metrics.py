@@ -24,7 +24,6 @@ from xhmtp_wsgi.responses import response
 from xhmtp_wsgi.routes import MetricsRoute
 from xhmtp_wsgi.sender import queue_listing
 from xhmtp_wsgi.sender.counting import BOUNDS
-from xhmtp_wsgi.wing import Views
 
 
 def metrics(agent: Agent, request: Request, route: MetricsRoute) -> Response:
@@ -36,9 +35,6 @@ def metrics(agent: Agent, request: Request, route: MetricsRoute) -> Response:
     registry = CollectorRegistry()
     registry.register(_Collected(list(_families(agent))))
     return response(200, generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4)
-
-
-VIEWS: Views = {MetricsRoute: {"GET": metrics}}
 
 
 class _Collected:

@@ -10,27 +10,26 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from email.message import EmailMessage
 from typing import Any
 
-from xhmtp_wsgi import metrics, rest, self_test, web
+from xhmtp_wsgi import rest, web
 from xhmtp_wsgi.agent import Agent, make_agent
 from xhmtp_wsgi.arrival import Listener, unheard
 from xhmtp_wsgi.errors import MalformedMessage
-from xhmtp_wsgi.protocol.message import author_of
 from xhmtp_wsgi.recipient import views as recipient_views
-from xhmtp_wsgi.sender import injection
+from xhmtp_wsgi.routes import MetricsRoute, SelfTestRoute
 from xhmtp_wsgi.sender import views as sender_views
 from xhmtp_wsgi.sender.web_key_directory import WebKeyDirectory
 from xhmtp_wsgi.settings import Settings
 from xhmtp_wsgi.site_users import SiteUsers
-from xhmtp_wsgi.wing import Environ, StartResponse, Views, Wing
+from xhmtp_wsgi.wing import Environ, LateView, StartResponse, Views, Wing
 
 WSGIApplication = Callable[[Environ, StartResponse], Iterable[bytes]]
 BOTH: Views = {
     **sender_views.VIEWS,
     **recipient_views.VIEWS,
-    **metrics.VIEWS,
-    **self_test.VIEWS,
     **rest.VIEWS,
     **web.VIEWS,
+    MetricsRoute: {"GET": LateView("xhmtp_wsgi.metrics:metrics")},
+    SelfTestRoute: dict.fromkeys(("GET", "POST"), LateView("xhmtp_wsgi.self_test:report")),
 }
 
 
@@ -112,6 +111,10 @@ def submit(
     Forbidden, Misdirected (not a domain of ours), ImpossibleRecipients, TooLarge, or a Transient
     error, after which nothing is stored.
     """
+    # As late as the views (wing.py).
+    from xhmtp_wsgi.protocol.message import author_of
+    from xhmtp_wsgi.sender import injection
+
     octets = message if isinstance(message, bytes) else message.as_bytes()
     author = sender or author_of(octets)
     if author is None:

@@ -33,7 +33,6 @@ from xhmtp_wsgi.responses import json_response
 from xhmtp_wsgi.routes import SelfTestRoute
 from xhmtp_wsgi.schema import metadata
 from xhmtp_wsgi.settings import Settings, table
-from xhmtp_wsgi.wing import Views
 
 HEADER = "XHMTP-Self-Test"
 USER = "selftest"
@@ -109,9 +108,6 @@ def report(agent: Agent, request: Request, route: SelfTestRoute) -> Response:
             "settings": settings_hashes(agent.settings, invitation),
         },
     )
-
-
-VIEWS: Views = {SelfTestRoute: {"GET": report, "POST": report}}
 
 
 def _is_used(agent: Agent, invitation: str) -> bool:

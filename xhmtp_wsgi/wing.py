@@ -1,14 +1,18 @@
 """A wing: a WSGI application that answers some of the resources below the prefix.
 
 sender/ and recipient/ each are one, so that a site can take one without the other. It expects the
-prefix in SCRIPT_NAME, as any WSGI dispatcher puts it there.
+prefix in SCRIPT_NAME, as any WSGI dispatcher puts it there. A table tells the names of views, and
+each is imported for the first request that it answers: an idle worker holds none of them.
 
 Security: whatever goes wrong below the prefix ends here, as problem+json or as a plain 500, and
 never reaches the site.
 """
 
 import logging
+import threading
 from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from pkgutil import resolve_name
 from typing import Any, TypeAlias
 from urllib.parse import unquote_to_bytes
 
@@ -25,6 +29,26 @@ Environ: TypeAlias = dict[str, Any]
 StartResponse: TypeAlias = Callable[..., Any]
 View: TypeAlias = Callable[[Agent, Request, Any], Response]
 Views: TypeAlias = Mapping[type[Route], Mapping[str, View]]
+
+_ONE_IMPORTS = threading.Lock()
+"""Of modules that need each other, threads that import them together may see half of one."""
+
+
+class LateView:
+    """A view by its name, ``package.module:function``; imported when it is first called."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, agent: Agent, request: Request, route: Any) -> Response:
+        return self.view(agent, request, route)
+
+    @cached_property
+    def view(self) -> View:
+        """The view itself. Raises ImportError or AttributeError where there is none."""
+        with _ONE_IMPORTS:
+            found: View = resolve_name(self.name)
+        return found
 
 
 class Wing:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from xhmtp_wsgi.errors import MalformedMessage
 from xhmtp_wsgi.protocol.header_block import Field
 from xhmtp_wsgi.protocol.header_values import addresses
-from xhmtp_wsgi.protocol.sealing import armoured
 from xhmtp_wsgi.protocol.writing_time import utc_date
 
 TYPE = "application/age"
@@ -60,6 +59,9 @@ def as_message(header: bytes, age_file: bytes) -> bytes:
 
     ``header``: the outer header block, with its blank line or without.
     """
+    # The notifier tells sealed messages by their type, and seals nothing.
+    from xhmtp_wsgi.protocol.sealing import armoured
+
     block = header.removesuffix(b"\r\n") if header.endswith(b"\r\n\r\n") else header
     text = age_file if age_file.startswith(b"-----") else b"".join(armoured([age_file]))
     body = text.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")

@@ -7,15 +7,13 @@ Security: a feed token opens nothing here; what changes something wants a JSON b
 that no other site's page can send, and is refused where a browser says that another site asks.
 """
 
-from xhmtp_wsgi.rest.answering import answer
-from xhmtp_wsgi.rest.description import describe
 from xhmtp_wsgi.routes import DescriptionRoute, ResourceRoute
-from xhmtp_wsgi.wing import Views
+from xhmtp_wsgi.wing import LateView, Views
 
 # All, so that each resource tells which are its own.
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
 
 VIEWS: Views = {
-    ResourceRoute: dict.fromkeys(METHODS, answer),
-    DescriptionRoute: {"GET": describe},
+    ResourceRoute: dict.fromkeys(METHODS, LateView("xhmtp_wsgi.rest.answering:answer")),
+    DescriptionRoute: {"GET": LateView("xhmtp_wsgi.rest.description:describe")},
 }

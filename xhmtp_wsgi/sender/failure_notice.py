@@ -10,10 +10,6 @@ from datetime import UTC, datetime
 from email.charset import QP, Charset
 from email.header import Header
 from email.message import Message
-from email.mime.base import MIMEBase
-from email.mime.multipart import MIMEMultipart
-from email.mime.text import MIMEText
-from email.policy import SMTP
 from email.utils import format_datetime
 from enum import StrEnum
 
@@ -62,6 +58,12 @@ class Fate:
 
 def compose(subject: Subject, fates: Sequence[Fate], now: float) -> bytes:
     """The report: a message from postmaster@A to the sender, with CRLF line ends."""
+    # Half a MB, for which a notifier has no use before somebody is to be told of something.
+    from email.mime.base import MIMEBase
+    from email.mime.multipart import MIMEMultipart
+    from email.mime.text import MIMEText
+    from email.policy import SMTP
+
     report = MIMEMultipart("report", report_type="delivery-status")
     report["From"] = f"Delivery reports <{LOCAL}@{subject.sender.domain}>"
     report["To"] = str(subject.sender)
@@ -119,6 +121,8 @@ def _words(subject: Subject, fates: Sequence[Fate]) -> str:
 
 def _status(subject: Subject, fates: Sequence[Fate]) -> Message:
     """The message/delivery-status part: blocks of fields (RFC 3464, sections 2.2 and 2.3)."""
+    from email.mime.base import MIMEBase  # see compose()
+
     blocks = [
         [
             ("Reporting-MTA", f"dns; {subject.sender.domain}"),

@@ -22,10 +22,9 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     false,
-    text,
 )
 
-from xhmtp_wsgi.schema import metadata
+from xhmtp_wsgi.schema import PARTIAL, metadata
 
 PIECE = 256 << 10  # octets of a message in one row
 
@@ -117,15 +116,13 @@ deliveries = Table(
     Index(
         "ix_delivery_report_due",
         "message",
-        sqlite_where=text("report_due IS NOT NULL"),
-        postgresql_where=text("report_due IS NOT NULL"),
+        info={PARTIAL: "report_due IS NOT NULL"},
     ),
     Index(
         "ix_delivery_due",
         "domain",
         "next_try_at",
-        sqlite_where=text("next_try_at IS NOT NULL"),
-        postgresql_where=text("next_try_at IS NOT NULL"),
+        info={PARTIAL: "next_try_at IS NOT NULL"},
     ),
 )
 

@@ -4,14 +4,17 @@ Not in the package itself: the notifier uses the rooms behind them, and none of 
 """
 
 from xhmtp_wsgi.routes import KeysRoute, MessageRoute, OutboxRoute, StatusRoute
-from xhmtp_wsgi.sender.fetch import fetch, sent, status, withdraw
-from xhmtp_wsgi.sender.injection import inject
-from xhmtp_wsgi.sender.keys_resource import serve_keys
-from xhmtp_wsgi.wing import Views
+from xhmtp_wsgi.wing import LateView, Views
 
 VIEWS: Views = {
-    OutboxRoute: {"POST": inject, "GET": sent},
-    MessageRoute: {"GET": fetch, "DELETE": withdraw},
-    StatusRoute: {"GET": status},
-    KeysRoute: {"GET": serve_keys},
+    OutboxRoute: {
+        "POST": LateView("xhmtp_wsgi.sender.injection_resource:inject"),
+        "GET": LateView("xhmtp_wsgi.sender.fetch:sent"),
+    },
+    MessageRoute: {
+        "GET": LateView("xhmtp_wsgi.sender.fetch:fetch"),
+        "DELETE": LateView("xhmtp_wsgi.sender.fetch:withdraw"),
+    },
+    StatusRoute: {"GET": LateView("xhmtp_wsgi.sender.fetch:status")},
+    KeysRoute: {"GET": LateView("xhmtp_wsgi.sender.keys_resource:serve_keys")},
 }

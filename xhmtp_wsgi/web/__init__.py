@@ -7,15 +7,15 @@ Security: only one's own pages, and a change only by a form of ours. Whatever st
 escaped by the templates, and the Content-Security-Policy holds the same once more.
 """
 
-from xhmtp_wsgi.recipient.receiver import notify
+from xhmtp_wsgi.recipient.views import NOTIFY
 from xhmtp_wsgi.routes import AssetRoute, InboxRoute, PageRoute
-from xhmtp_wsgi.web.asset import asset
-from xhmtp_wsgi.web.front import feed_or_pages
-from xhmtp_wsgi.web.pages import get, post
-from xhmtp_wsgi.wing import Views
+from xhmtp_wsgi.wing import LateView, Views
 
 VIEWS: Views = {
-    InboxRoute: {"POST": notify, "GET": feed_or_pages},
-    PageRoute: {"GET": get, "POST": post},
-    AssetRoute: {"GET": asset},
+    InboxRoute: {"POST": NOTIFY, "GET": LateView("xhmtp_wsgi.web.front:feed_or_pages")},
+    PageRoute: {
+        "GET": LateView("xhmtp_wsgi.web.pages:get"),
+        "POST": LateView("xhmtp_wsgi.web.pages:post"),
+    },
+    AssetRoute: {"GET": LateView("xhmtp_wsgi.web.asset:asset")},
 }
