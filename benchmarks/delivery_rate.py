@@ -3,12 +3,13 @@
 python -m benchmarks.delivery_rate [--quick] [--rounds 5]
 
 4 KiB, once to one recipient each and once to 100 recipients at one domain. Ours: two agents under
-gunicorn (two workers of eight threads each), `xhmtp-notify --loop 0.1`, messages handed in over
-eight connections kept alive; it ends when the last notification is in the recipient's database,
-from which the feed is made. Postfix: two instances, smtp-source with eight sessions kept; it ends
-when the last message is in a Maildir. All is on disk (fsync) in both. The processor time is that of
-all processes of a side (gunicorn with its workers, notifier, nsd; master with its children), not of
-the client's; while one side works, the other's notifier stands still.
+gunicorn (two workers of eight threads each), `xhmtp-notify --loop 5`, messages handed in over eight
+connections kept alive, told in batches as the receiver announces them; it ends when the last
+notification is in the recipient's database, from which the feed is made. Postfix: two instances,
+smtp-source with eight sessions kept; it ends when the last message is in a Maildir. All is on disk
+(fsync) in both. The processor time is that of all processes of a side (gunicorn with its workers,
+notifier, nsd; master with its children), not of the client's; while one side works, the other's
+notifier stands still.
 """
 
 import time

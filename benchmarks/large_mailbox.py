@@ -24,7 +24,8 @@ from xhmtp_wsgi.agent import Agent
 from xhmtp_wsgi.protocol.access_code import new_identifier
 from xhmtp_wsgi.protocol.basic_authentication import basic_credentials
 from xhmtp_wsgi.protocol.endpoint import Endpoint
-from xhmtp_wsgi.recipient.inbox import SEARCH_KIND, mailboxes, notices
+from xhmtp_wsgi.recipient.inbox import SEARCH_KIND
+from xhmtp_wsgi.recipient.tables import mailboxes, notices
 from xhmtp_wsgi.search import entries
 from xhmtp_wsgi.wing import Environ, StartResponse
 

@@ -10,6 +10,13 @@ from benchmarks.programs import program
 from tests.live.servers import answers, free_port, until
 
 ANSWERS_201 = "location / { return 201; }"
+BATCH = 100  # notifications
+_ANSWERS = ",".join(['{"status":201}'] * BATCH)
+ANSWERS_BATCHES = f"""
+location / {{ add_header XHMTP-Batch "{BATCH};octets=1048576"; return 201; }}
+location ~ /@ {{ default_type application/json; return 200 '{{"answers":[{_ANSWERS}]}}'; }}
+"""
+"""Announces batches of just that many, and takes those."""
 
 
 @dataclass

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import cycle
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -13,11 +14,10 @@ from xhmtp_wsgi.protocol.access_code import new_code, new_identifier
 from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.protocol.header_block import scan
 from xhmtp_wsgi.protocol.message_url import MessageURL
-from xhmtp_wsgi.protocol.notification import encode, header_block_for
-from xhmtp_wsgi.protocol.signature import KeyName, key_record, sign_request
-from xhmtp_wsgi.routes import inbox_path, message_path
-
-FORM = "application/x-www-form-urlencoded"
+from xhmtp_wsgi.protocol.notification import FORM, encode, header_block_for
+from xhmtp_wsgi.protocol.request_signer import RequestSigner
+from xhmtp_wsgi.protocol.signature import KeyName, key_record
+from xhmtp_wsgi.routes import domain_path, inbox_path, message_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,30 @@ def body(recipient: Endpoint, host: str, port: int, sender: str = "alice@a.test"
     return encode(url, told)
 
 
+def batches(
+    count: int,
+    size: int,
+    recipients: Sequence[Endpoint],
+    *,
+    sender_host: tuple[str, int],
+    receiver_host: tuple[str, int],
+    key: RequestKey | None = None,
+) -> Iterator[bytes]:
+    """So many POSTs of ``size`` notifications each, all of other messages, for one domain."""
+    authority = f"{receiver_host[0]}:{receiver_host[1]}"
+    signer = None if key is None else RequestSigner(key.seed, key.name, FORM)
+    chosen = cycle(recipients)
+    for _ in range(count):
+        # A single one has its url first, and a batch the headers that hold for it.
+        told = (body(next(chosen), *sender_host).partition(b"&") for _ in range(size))
+        octets = b"&".join(b"&".join((headers, url)) for url, _, headers in told)
+        headers = {"Content-Type": FORM}
+        if signer is not None:
+            headers |= signer.sign(octets, time.time())
+        path = domain_path("xhmtp", recipients[0].domain)
+        yield post(path, authority, octets, headers.items())
+
+
 def requests(
     count: int,
     recipients: Sequence[Endpoint],
@@ -68,14 +92,12 @@ def requests(
 ) -> Iterator[bytes]:
     """So many POSTs, to these recipients in turn; signed where there is a key."""
     authority = f"{receiver_host[0]}:{receiver_host[1]}"
+    signer = None if key is None else RequestSigner(key.seed, key.name, FORM)
     for number in range(count):
         recipient = recipients[number % len(recipients)]
         path = inbox_path("xhmtp", recipient)
         octets = body(recipient, *sender_host)
         headers = {"Content-Type": FORM}
-        if key is not None:
-            headers |= sign_request(
-                url=f"http://{authority}{path}", content_type=FORM, body=octets,
-                seed=key.seed, name=key.name, now=time.time(),
-            )  # fmt: skip
+        if signer is not None:
+            headers |= signer.sign(octets, time.time())
         yield post(path, authority, octets, headers.items())

@@ -2,11 +2,13 @@
 
 python -m benchmarks.notifier_throughput [--quick] [--rounds 5]
 
-The sink is nginx that answers 201, at 20 domains. The queue is filled first, with messages for one
-recipient at each of them; then one pass of the notifier is timed, from its call to its end, in a
-process of its own, with the settings as they are by default (16 at once, 4 to a domain) and a name
-server on loopback. urllib3 posts as many bodies of that kind from as many threads, over connections
-kept alive, and does nothing else.
+The sink is nginx that answers 201, at 20 domains; and, at 20 others, one that announces batches of
+100 and answers these (docs/protocol.md, section 5), each domain with one entry for the single
+notification that comes first and four batches behind it. The queue is filled first, with messages
+for one recipient at each of them; then one pass of the notifier is timed, from its call to its end,
+in a process of its own, with the settings as they are by default (16 at once, 4 to a domain) and a
+name server on loopback. urllib3 posts as many bodies of that kind from as many threads, over
+connections kept alive, and does nothing else.
 """
 
 import argparse
@@ -24,37 +26,38 @@ from benchmarks.command import Asked, main
 from benchmarks.figures import Goal, Line, series
 from benchmarks.interleaved import interleaved
 from benchmarks.measuring_directory import measuring_directory
-from benchmarks.nginx import ANSWERS_201, Nginx, nginx
-from benchmarks.notifications import FORM, body
+from benchmarks.nginx import ANSWERS_201, ANSWERS_BATCHES, BATCH, Nginx, nginx
+from benchmarks.notifications import body
 from benchmarks.programs import program
-from benchmarks.two_sites import SENDER
 from tests.live.servers import AgentServer, Nsd
 from xhmtp_wsgi.protocol.endpoint import Endpoint
+from xhmtp_wsgi.protocol.notification import FORM
 from xhmtp_wsgi.sender.injection import submit
 
 ROW, TITLE = 4, "Notifications told"
 DOMAINS = [f"d{number}.test" for number in range(20)]
+BATCH_DOMAINS = [f"e{number}.test" for number in range(20)]
 THREADS = 16
 
 
-def zones(sink: Nginx) -> dict[str, list[str]]:
-    """All those domains, whose agent is the sink."""
+def zones(sink: Nginx, domains: Sequence[str]) -> dict[str, list[str]]:
+    """These domains, whose agent is the sink."""
     lines = [
         f"_xhmtp._tcp SRV 0 0 {sink.port} server",
         '_prefix._xhmtp TXT "xhmtp"',
         f"server A {sink.address}",
     ]
-    return dict.fromkeys(DOMAINS, lines)
+    return dict.fromkeys(domains, lines)
 
 
-def fill(sender: AgentServer, count: int, at_once: int = 1) -> None:
+def fill(sender: AgentServer, domains: Sequence[str], count: int, at_once: int = 1) -> None:
     """Queues so many notifications, ``at_once`` of them from one message, for all domains alike."""
-    agent = sender.agent()
-    recipients = (f"user{number}@{DOMAINS[number % len(DOMAINS)]}" for number in range(count))
+    agent, author = sender.agent(), f"alice@{sender.domain}"
+    recipients = (f"user{number}@{domains[number % len(domains)]}" for number in range(count))
     while some := list(islice(recipients, at_once)):
         to = ",\r\n ".join(some)
-        text = f"From: {SENDER}\r\nTo: {to}\r\nSubject: a measurement\r\n\r\nx\r\n"
-        submit(agent, [text.encode()], SENDER, None)
+        text = f"From: {author}\r\nTo: {to}\r\nSubject: a measurement\r\n\r\nx\r\n"
+        submit(agent, [text.encode()], author, None)
     agent.database.close()
 
 
@@ -103,21 +106,41 @@ def measure(asked: Asked) -> list[Line]:
     """One message for each, and one for many. Raises NotMeasured."""
     program("nsd", "nsd")
     count = 60 if asked.quick else 2000
-    with measuring_directory() as directory, nginx(directory / "sink", ANSWERS_201) as sink:
+    # The first for each domain goes alone, and then whole batches.
+    in_batches = len(DOMAINS) * (1 + BATCH * (1 if asked.quick else 4))
+    with (
+        measuring_directory() as directory,
+        nginx(directory / "sink", ANSWERS_201) as sink,
+        nginx(directory / "batches", ANSWERS_BATCHES, "127.0.0.5") as batches,
+    ):
         names = Nsd(directory)
-        sender = AgentServer("a.test", "127.0.0.2", directory / "a.test", names.port)
-        names.start({"a.test": sender.zone(), **zones(sink)})
-        settings = str(sender.settings)
+        (directory / "a").mkdir()
+        (directory / "b").mkdir()
+        one_by_one = AgentServer("a.test", "127.0.0.2", directory / "a", names.port)
+        together = AgentServer("b.test", "127.0.0.3", directory / "b", names.port)
+        names.start(
+            {
+                "a.test": one_by_one.zone(),
+                "b.test": together.zone(),
+                **zones(sink, DOMAINS),
+                **zones(batches, BATCH_DOMAINS),
+            }
+        )
 
         def ours(at_once: int) -> float:
-            fill(sender, count, at_once)
-            return rate(["--pass", settings], count)
+            fill(one_by_one, DOMAINS, count, at_once)
+            return rate(["--pass", str(one_by_one.settings)], count)
+
+        def ours_in_batches() -> float:
+            fill(together, BATCH_DOMAINS, in_batches)
+            return rate(["--pass", str(together.settings)], in_batches)
 
         try:
             found = interleaved(
                 {
                     "one": lambda: ours(1),
                     "many": lambda: ours(100),
+                    "batches": ours_in_batches,
                     "urllib3": lambda: rate(
                         ["--urllib3", sink.address, str(sink.port), str(count)], count
                     ),
@@ -129,9 +152,11 @@ def measure(asked: Asked) -> list[Line]:
             names.stop()
     peer = series(found["urllib3"])
     return [
-        Line(ROW, f"{count:,} messages of one recipient", "notifications/s", series(found["one"]),
-             "urllib3 alone", peer, Goal(0.8)),
-        Line(ROW, f"{count:,} recipients of messages of 100", "notifications/s",
+        Line(ROW, f"{in_batches:,} messages of one recipient, in batches of {BATCH}",
+             "notifications/s", series(found["batches"]), "urllib3 alone", peer, Goal(0.8)),
+        Line(ROW, f"{count:,} messages of one recipient, one by one", "notifications/s",
+             series(found["one"]), "urllib3 alone", peer, Goal(0.8)),
+        Line(ROW, f"{count:,} recipients of messages of 100, one by one", "notifications/s",
              series(found["many"]), "urllib3 alone", peer),
     ]  # fmt: skip
 

@@ -3,11 +3,12 @@
 python -m benchmarks.receiving [--quick] [--rounds 5]
 
 One gunicorn with two workers of eight threads each; wrk sends notifications that were made in
-advance, each of another message, to 20 inboxes over eight connections: unsigned ones, which pass by
-the address that they come from, and signed ones. The same with SQLite and with PostgreSQL (a server
-of its own with Debian's defaults). The peers: the same gunicorn with an application that reads the
-body and answers 201; and what the database alone commits, one INSERT of a row of that size for each
-transaction, as durably, from eight connections in two processes.
+advance, each of another message, to 20 inboxes over eight connections: one in each request, and 100
+(docs/protocol.md, section 5: many at once); unsigned ones, which pass by the address that they come
+from, and signed ones. What was answered is counted in the inboxes. The same with SQLite and with
+PostgreSQL (a server of its own with Debian's defaults). The peers: the same gunicorn with an
+application that reads the body and answers 201; and what the database alone commits, one INSERT of
+a row of that size for each transaction, as durably, from eight connections in two processes.
 """
 
 import multiprocessing
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from sqlalchemy import func, select
 
 from benchmarks.command import Asked, main
 from benchmarks.durable_postgresql import DurablePostgreSQL, durable_postgresql
@@ -29,18 +31,20 @@ from benchmarks.figures import Goal, Line, NotMeasured, series
 from benchmarks.gunicorn_site import gunicorn_site
 from benchmarks.interleaved import interleaved
 from benchmarks.measuring_directory import measuring_directory
-from benchmarks.notifications import RequestKey, new_key, requests
+from benchmarks.notifications import RequestKey, batches, new_key, requests
 from benchmarks.programs import program
 from benchmarks.two_sites import GUNICORN, UNLIMITED
 from benchmarks.wrk import rate_of_file, write_requests
 from tests.live.servers import AgentServer, Nsd
 from xhmtp_wsgi.protocol.endpoint import Endpoint
+from xhmtp_wsgi.recipient.tables import mailboxes
 
 ROW, TITLE = 3, "Notifications taken"
 INBOXES = [Endpoint.parse(f"user{number}@b.test") for number in range(20)]
 CONNECTIONS = 8
 ROW_SIZE = 1000  # octets: a notice with its headers and its URL
-MOST = 4000  # notifications a second that are made in advance
+BATCH = 100  # notifications
+MOST = 4000  # notifications a second that are made in advance; three times as many in batches
 
 
 @dataclass
@@ -51,26 +55,39 @@ class Receiver:
     key: RequestKey | None
     directory: Path
     seconds: int
-    most: int = MOST
+    batch: int = 1
 
     def __call__(self) -> float:
         """Notifications a second, in one round of its own."""
-        file = self.directory / f"{self.server.directory.name}-{self.key is not None}"
-        write_requests(
-            file,
-            list(
-                requests(
-                    int(MOST * self.seconds) + 100,
-                    INBOXES,
-                    sender_host=("server.a.test", 8080),
-                    receiver_host=(self.server.host, self.server.port),
-                    key=self.key,
-                )
-            ),
-        )
-        return rate_of_file(
-            self.server.url, file, expected=201, connections=CONNECTIONS, seconds=self.seconds
-        )
+        file = self.directory / f"{self.server.directory.name}-{self.key is not None}-{self.batch}"
+        count = int(MOST * (3 if self.batch > 1 else 1) * self.seconds / self.batch) + 100
+        hosts = {
+            "sender_host": ("server.a.test", 8080),
+            "receiver_host": (self.server.host, self.server.port),
+        }
+        if self.batch > 1:
+            made = batches(count, self.batch, INBOXES, key=self.key, **hosts)
+        else:
+            made = requests(count, INBOXES, key=self.key, **hosts)
+        write_requests(file, list(made))
+        before = arrived(self.server)
+        answered = rate_of_file(
+            self.server.url, file, expected=201 if self.batch == 1 else 200,
+            connections=CONNECTIONS, seconds=self.seconds,
+        )  # fmt: skip
+        found = answered * self.batch
+        if arrived(self.server) - before < found * self.seconds * 0.99:
+            raise RuntimeError("not all that was answered is in the inboxes")
+        return found
+
+
+def arrived(server: AgentServer) -> int:
+    """How many notifications are in the inboxes."""
+    agent = server.agent()
+    with agent.database.reading() as connection:
+        total = connection.execute(select(func.sum(mailboxes.c.last_position))).scalar()
+    agent.database.close()
+    return int(total or 0)
 
 
 def committed(
@@ -161,7 +178,7 @@ def _without(why: str) -> Line:
 
 
 def _measure(asked: Asked, directory: Path, database: DurablePostgreSQL | None) -> list[Line]:
-    seconds, most = (1, 1000) if asked.quick else (5, MOST)
+    seconds = 1 if asked.quick else 5
     (directory / "names").mkdir()
     names = Nsd(directory / "names")
     key = new_key("a.test")
@@ -177,8 +194,12 @@ def _measure(asked: Asked, directory: Path, database: DurablePostgreSQL | None) 
         with gunicorn_site("benchmarks.bare_application:created") as bare:
             sides["bare"] = partial(_bare, directory, bare.address, bare.port, seconds)
             for name, agent in agents.items():
-                sides[name] = Receiver(agent, None, directory, seconds, most)
-                sides[f"{name}, signed"] = Receiver(agent, key, directory, seconds, most)
+                sides[name] = Receiver(agent, None, directory, seconds)
+                sides[f"{name}, signed"] = Receiver(agent, key, directory, seconds)
+                sides[f"{name}, in batches"] = Receiver(agent, None, directory, seconds, BATCH)
+                sides[f"{name}, in signed batches"] = Receiver(
+                    agent, key, directory, seconds, BATCH
+                )
             sides["SQLite alone"] = partial(
                 database_alone, partial(sqlite, directory / "alone.db"),
                 "INSERT INTO notice VALUES (?, ?)", seconds,
@@ -200,11 +221,11 @@ def _measure(asked: Asked, directory: Path, database: DurablePostgreSQL | None) 
 
 
 def _lines(found: dict[str, list[float]], databases: list[str]) -> list[Line]:
-    best = max(databases, key=lambda name: series(found[name]).middle)
     lines = []
     for name in databases:
-        for how in ("", ", signed"):
-            goal = Goal(0.5) if name == best and not how else None
+        for how in (", in batches", ", in signed batches", "", ", signed"):
+            best = max(databases, key=lambda name: series(found[name + how]).middle)
+            goal = Goal(0.5) if name == best and "signed" not in how else None
             ours = series(found[name + how])
             lines.append(
                 Line(ROW, f"{name}{how or ', by origin'}", "notifications/s", ours,

@@ -19,7 +19,7 @@ from tests.live.servers import AgentServer, Nsd
 from xhmtp_wsgi.agent import Agent
 from xhmtp_wsgi.protocol.basic_authentication import basic_credentials
 from xhmtp_wsgi.protocol.endpoint import Endpoint
-from xhmtp_wsgi.recipient.inbox import mailboxes
+from xhmtp_wsgi.recipient.tables import mailboxes
 
 SENDER, PASSWORD = "alice@a.test", "wonderland"
 GUNICORN = ("--worker-class", "gthread", "--workers", "2", "--threads", "8")
@@ -41,8 +41,8 @@ class TwoSites:
     there: Agent
     notifier: "subprocess.Popen[bytes] | None" = None
 
-    def start_notifier(self, interval: float = 0.1) -> None:
-        """As a service runs it."""
+    def start_notifier(self, interval: float = 5.0) -> None:
+        """As contrib/systemd/xhmtp-notify-loop.service runs it."""
         log = (self.a.directory / "notifier.log").open("ab")
         with log:
             self.notifier = self.a.popen("xhmtp-notify", "--loop", str(interval), stderr=log)

@@ -13,6 +13,7 @@ asked of the database for a name that is known and for one that is not.
 """
 
 import logging
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -21,6 +22,7 @@ from sqlalchemy import (
     BindParameter,
     Boolean,
     Column,
+    CompoundSelect,
     Double,
     Integer,
     Table,
@@ -61,15 +63,22 @@ aliases = Table(
 _NAMES: list[BindParameter[str]] = [bindparam("whole"), bindparam("base"), bindparam("rest")]
 _NO_ALIAS = (cast(null(), Text).label("target"), cast(null(), Boolean).label("may_send"))
 _NO_ACCOUNT = (cast(null(), Integer).label("id"), cast(null(), Text).label("password_hash"))
-_FOUND = union_all(
-    select(aliases.c.address, aliases.c.target, aliases.c.may_send, *_NO_ACCOUNT).where(
-        aliases.c.address.in_(_NAMES)
-    ),
-    select(groups.c.address, *_NO_ALIAS, *_NO_ACCOUNT).where(groups.c.address.in_(_NAMES)),
-    select(accounts.c.address, *_NO_ALIAS, accounts.c.id, accounts.c.password_hash).where(
-        accounts.c.address.in_(_NAMES)
-    ),
-)
+
+
+def _what_they_are(names: Any) -> CompoundSelect[Any]:
+    return union_all(
+        select(aliases.c.address, aliases.c.target, aliases.c.may_send, *_NO_ACCOUNT).where(
+            aliases.c.address.in_(names)
+        ),
+        select(groups.c.address, *_NO_ALIAS, *_NO_ACCOUNT).where(groups.c.address.in_(names)),
+        select(accounts.c.address, *_NO_ALIAS, accounts.c.id, accounts.c.password_hash).where(
+            accounts.c.address.in_(names)
+        ),
+    )
+
+
+_FOUND = _what_they_are(_NAMES)
+_ALL_FOUND = _what_they_are(bindparam("names", expanding=True))
 
 
 class Kind(Enum):
@@ -121,12 +130,30 @@ class Addressing:
 
     def resolve(self, endpoint: Endpoint) -> Destination | None:
         """Where an address leads; None for one of ours that leads nowhere."""
-        current = endpoint
+        return self._followed(endpoint, self._step(endpoint))
+
+    def resolve_all(self, endpoints: Collection[Endpoint]) -> dict[Endpoint, Destination | None]:
+        """Where each of these leads, most of them asked for in one statement."""
+        if len(endpoints) == 1:
+            return {endpoint: self.resolve(endpoint) for endpoint in endpoints}
+        known = self._known(
+            {
+                name
+                for one in endpoints
+                if self._accounts.acts_for(one.domain)
+                for name in _names(one)
+            }
+        )
+        return {one: self._followed(one, self._step(one, known)) for one in endpoints}
+
+    def _followed(
+        self, endpoint: Endpoint, found: Destination | Alias | None
+    ) -> Destination | None:
+        """Where the first step of an address leads in the end."""
         for _ in range(MOST_STEPS):
-            found = self._step(current)
             if not isinstance(found, Alias):
                 return found
-            current = found.target
+            found = self._step(found.target)
         logger.warning("%s leads further than %d steps", endpoint, MOST_STEPS)
         return None
 
@@ -232,15 +259,17 @@ class Addressing:
             current = found.target
         raise Malformed(f"{made.target} leads further than {MOST_STEPS} steps")
 
-    def _step(self, endpoint: Endpoint) -> Destination | Alias | None:
-        """Where an address leads: there, or to an alias that is to be followed."""
+    def _step(self, endpoint: Endpoint, known: _Found | None = None) -> Destination | Alias | None:
+        """Where an address leads: there, or to an alias that is to be followed.
+
+        ``known``: what the names are that it may stand for, where that was asked already.
+        """
         if not self._accounts.acts_for(endpoint.domain):
             return Destination(Kind.ELSEWHERE, endpoint)
         whole = endpoint.canonical
-        local, plus, tag = whole.local.partition("+")
-        base = Endpoint(local, whole.domain) if plus and local else whole
-        name, base_name, rest = str(whole), str(base), f"{CATCH_ALL}@{whole.domain}"
-        found = self._found(name, base_name, rest)
+        name, base_name, rest = _names(endpoint)
+        base, tag = _base(whole), whole.local.partition("+")[2]
+        found = self._found(name, base_name, rest) if known is None else known
         if name in found.aliases:
             return found.aliases[name]
         if name in found.groups:
@@ -258,8 +287,15 @@ class Addressing:
 
     def _found(self, whole: str, base: str, rest: str) -> _Found:
         """What these addresses are, asked for in one statement."""
+        return self._asked(_FOUND, {"whole": whole, "base": base, "rest": rest})
+
+    def _known(self, names: Collection[str]) -> _Found:
+        """The same for any number of them."""
+        return self._asked(_ALL_FOUND, {"names": list(names)})
+
+    def _asked(self, statement: CompoundSelect[Any], asked: Mapping[str, object]) -> _Found:
         with self._database.reading() as connection:
-            rows = connection.execute(_FOUND, {"whole": whole, "base": base, "rest": rest}).all()
+            rows = connection.execute(statement, dict(asked)).all()
         found = _Found()
         for row in rows:
             if row.target is not None:
@@ -269,6 +305,18 @@ class Addressing:
             else:
                 found.groups.add(row.address)
         return found
+
+
+def _base(whole: Endpoint) -> Endpoint:
+    """bob@B for bob+tag@B; an address without a tag as it is."""
+    local, plus, _ = whole.local.partition("+")
+    return Endpoint(local, whole.domain) if plus and local else whole
+
+
+def _names(endpoint: Endpoint) -> tuple[str, str, str]:
+    """The names that an address may stand for: the whole, that without a tag, the catch-all."""
+    whole = endpoint.canonical
+    return str(whole), str(_base(whole)), f"{CATCH_ALL}@{whole.domain}"
 
 
 def _alias(row: Any) -> Alias:

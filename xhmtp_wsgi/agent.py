@@ -7,7 +7,8 @@ opened before it is used, and everything may be used after a fork.
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from xhmtp_wsgi import group_register
 from xhmtp_wsgi.accounts import Accounts
@@ -17,6 +18,7 @@ from xhmtp_wsgi.counters import ProcessCounters
 from xhmtp_wsgi.database import Database
 from xhmtp_wsgi.discovery import AgentTarget, Discovery
 from xhmtp_wsgi.dns_resolver import CachingResolver, DNSResolver, Resolver, SRVRecord
+from xhmtp_wsgi.joint_work import JointWork
 from xhmtp_wsgi.network import Network
 from xhmtp_wsgi.own_prefixes import OwnPrefixes
 from xhmtp_wsgi.rate_limits import RateLimits
@@ -48,6 +50,8 @@ class Agent:
     """How many requests of this process may wait for news at the same time."""
     on_arrival: Listener = unheard
     """What the site wants to hear of notifications that arrive."""
+    arrivals: JointWork[Any, Any] = field(default_factory=JointWork)
+    """Has notifications that come at the same time stored in one transaction."""
 
     def domain(self, name: str) -> DomainSettings | None:
         """The settings of one of the agent's own domains."""

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from xhmtp_wsgi.errors import MalformedAddress, MalformedRequest, NotFound
 from xhmtp_wsgi.protocol.access_code import is_identifier
 from xhmtp_wsgi.protocol.endpoint import Endpoint
+from xhmtp_wsgi.protocol.hostname import parse_hostname
 
 _LOCAL = re.compile(r"[A-Za-z0-9!#$%&'*+=?^_`{|}~.-]{1,64}")
 MAX_PATH = 1024  # octets below the prefix
@@ -22,6 +23,13 @@ class InboxRoute:
     """``/bob@B``: where bob is notified, and his feed."""
 
     endpoint: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class DomainRoute:
+    """``/@B``: where many of a domain are notified in one request."""
+
+    domain: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +107,7 @@ class DescriptionRoute:
 
 Route: TypeAlias = (
     InboxRoute
+    | DomainRoute
     | OutboxRoute
     | MessageRoute
     | StatusRoute
@@ -129,6 +138,8 @@ def parse_route(path_info: str) -> Route:
             return SelfTestRoute("")
         case ["selftest", address] if "@" in address:
             return SelfTestRoute(address)
+        case [address] if address.startswith("@"):
+            return DomainRoute(parse_hostname(address[1:]))
         case [address] if "@" in address:
             return InboxRoute(Endpoint.parse(address))
         case [address, "keys"] if "@" in address:
@@ -173,6 +184,11 @@ def sender_endpoint(local: str, domain: str) -> Endpoint | None:
 def inbox_path(prefix: str, endpoint: Endpoint) -> str:
     """``/PREFIX/bob%40B``."""
     return f"/{prefix}/{endpoint.quoted}"
+
+
+def domain_path(prefix: str, domain: str) -> str:
+    """``/PREFIX/%40B``."""
+    return f"/{prefix}/%40{domain}"
 
 
 def keys_path(prefix: str, endpoint: Endpoint) -> str:

@@ -11,10 +11,20 @@ through for another.
 import hashlib
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import BigInteger, Column, Connection, Integer, Table, Text, UniqueConstraint, text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Integer,
+    Table,
+    Text,
+    UniqueConstraint,
+    insert,
+    text,
+)
 
 from xhmtp_wsgi.database import Database
 from xhmtp_wsgi.protocol.endpoint import Endpoint
@@ -39,6 +49,7 @@ _ENTER = text(
     # An update that changes nothing, so that the number of what is there comes back.
     "ON CONFLICT (owner, kind, item) DO UPDATE SET item = excluded.item RETURNING id"
 )
+_ENTER_NEW = insert(entries).returning(entries.c.id, sort_by_parameter_order=True)
 _PUT_IN_SQLITE = text(
     "REPLACE INTO search_words (rowid, owner, words) VALUES (:id, :owner, :words)"
 )
@@ -65,15 +76,40 @@ def put(connection: Connection, owner: Endpoint, kind: str, item: str, words: st
     """Makes an item be found by these words, and by no others, within the caller's transaction."""
     address = str(owner.canonical)
     number = connection.execute(_ENTER, {"owner": address, "kind": kind, "item": item}).scalar_one()
-    values = {"id": number, "owner": _token(address), "words": plain(words[:MOST_TEXT])}
-    if connection.dialect.name == "sqlite":
-        connection.execute(_PUT_IN_SQLITE, values)
-        return
+    _put_words(connection, [(number, address, words)])
+
+
+def put_new(connection: Connection, kind: str, items: Sequence[tuple[Endpoint, str, str]]) -> None:
+    """The same for many that are new: whose each is, the item, and its words."""
+    addresses = [str(owner.canonical) for owner, _, _ in items]
+    numbers = connection.execute(
+        _ENTER_NEW,
+        [
+            {"owner": address, "kind": kind, "item": item}
+            for address, (_, item, _) in zip(addresses, items, strict=True)
+        ],
+    ).scalars()
+    texts = [words for _, _, words in items]
+    _put_words(connection, list(zip(numbers, addresses, texts, strict=True)))
+
+
+def _put_words(connection: Connection, entered: Sequence[tuple[int, str, str]]) -> None:
+    """Puts words into the index: an entry's number, whose it is, and its words."""
+    is_sqlite = connection.dialect.name == "sqlite"
     # A tsvector holds so many octets at most; what is beyond is not found.
-    values["words"] = values["words"][: MOST_TEXT // 2]
-    # No word has =: who asks for words cannot ask for this.
-    values["owner"] = f"={values['owner']}"
-    connection.execute(_PUT_IN_POSTGRESQL, values)
+    most = MOST_TEXT if is_sqlite else MOST_TEXT // 2
+    statement = _PUT_IN_SQLITE if is_sqlite else _PUT_IN_POSTGRESQL
+    # PostgreSQL: no word has =, so that who asks for words cannot ask for this.
+    mark = "" if is_sqlite else "="
+    rows = [
+        {
+            "id": number,
+            "owner": mark + _token(address),
+            "words": plain(words[:MOST_TEXT])[:most],
+        }
+        for number, address, words in entered
+    ]
+    connection.execute(statement, rows)
 
 
 def remove(connection: Connection, owner: Endpoint, kind: str, item: str) -> None:

@@ -154,6 +154,14 @@ class Settings:
     max_notification_headers: int = _setting(
         16 << 10, types.octets, "octets of the header block in a notification; above it 413"
     )
+    max_batch: int = _setting(
+        100,
+        types.count,
+        "notifications that are taken in one request; 1: none are taken together",
+    )
+    max_batch_size: int = _setting(
+        1 << 20, types.octets, "octets of the body of such a request; above it 413"
+    )
     failed_logins: int = _setting(
         10,
         types.count,
@@ -235,7 +243,9 @@ class Settings:
         "addresses or networks that may read PREFIX/metrics, for Prometheus; by default none",
     )
     lease: float = _setting(
-        300.0, types.seconds, "seconds for which a notifier may hold an entry of the queue"
+        300.0,
+        types.seconds,
+        "seconds for which a notifier may hold an entry of the queue; longer than `try_deadline`",
     )
     try_deadline: float = _setting(
         30.0, types.seconds, "seconds that one try of a notification may take in all"
@@ -249,6 +259,16 @@ class Settings:
     concurrency_per_destination: int = _setting(
         4, types.count, "notifications on their way to one domain at the same time"
     )
+
+    def __post_init__(self) -> None:
+        """Raises SettingsError where settings do not fit each other."""
+        if self.lease <= self.try_deadline:
+            # A try is begun only while the lease outlasts it: none ever would be.
+            raise SettingsError(
+                "lease",
+                f"{self.lease:g} s is not longer than try_deadline, {self.try_deadline:g} s, so "
+                "that nothing would be delivered: make lease longer, or try_deadline shorter",
+            )
 
     @classmethod
     def load(

@@ -15,7 +15,7 @@ import click
 from xhmtp_wsgi.agent import Agent
 from xhmtp_wsgi.commands import open_agent
 from xhmtp_wsgi.commands.identity_files import IdentityFiles, identity_files, identity_option
-from xhmtp_wsgi.commands.opening import (
+from xhmtp_wsgi.commands.opened_messages import (
     is_sealed_message,
     open_message,
     still_sealed,

@@ -2,15 +2,16 @@
 
 Silent when all is well, as cron mails whatever is printed. Exit 0 when it could work; 1, with a
 line on standard error for each thing that an operator must see to; 2 for wrong settings. With
---loop it outlives a database that is away for a while: it says so once, and goes on. SIGTERM
-and SIGINT end it after the notifications that are on their way. On a terminal a bar tells how far
-it has come.
+--loop, what is handed in is told of at once, and whatever else is due in its time. It outlives a
+database that is away for a while: it says so once, and goes on. SIGTERM and SIGINT end it after the
+notifications that are on their way. On a terminal a bar tells how far it has come.
 """
 
 import logging
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -20,16 +21,18 @@ from xhmtp_wsgi import group_register
 from xhmtp_wsgi.agent import Agent
 from xhmtp_wsgi.commands import FAILED, one_line_errors, open_agent
 from xhmtp_wsgi.errors import DatabaseUnavailable, SchemaOutdated, StorageFull
-from xhmtp_wsgi.sender.notifier import Notifier, PassReport, Progress
+from xhmtp_wsgi.sender.notifier import Notifier
+from xhmtp_wsgi.sender.notifier_pass import PassReport, Progress
 
 PROGRAM = "xhmtp-notify"
 AGAIN_AFTER = 1.0  # seconds at the least, where a pass has failed
+LOOK = 0.05  # seconds between two looks whether something new was handed in
 
 _loop = click.option(
     "--loop",
     type=click.FloatRange(min=0.1),
     metavar="SECONDS",
-    help="Go on for ever, this long after each pass.",
+    help="Go on for ever: this long after each pass, and at once with what is new.",
 )
 _verbose = click.option("--verbose", "-v", is_flag=True, help="Tell each step, and what was done.")
 
@@ -67,7 +70,7 @@ def work(agent: Agent, loop: float | None, verbose: bool) -> int:
         notifier = Notifier(agent, stopped.is_set, progress, more=(_groups,))
         if loop is None:
             return _told(notifier.run_pass(), verbose)
-        return _loop_until(stopped, loop, lambda: _told(notifier.run_pass(), verbose))
+        return _loop_until(stopped, loop, notifier, verbose)
 
 
 def _groups(agent: Agent, over: Callable[[], bool]) -> int:
@@ -79,12 +82,12 @@ def _groups(agent: Agent, over: Callable[[], bool]) -> int:
     return groups.work_through(agent, over)
 
 
-def _loop_until(stopped: threading.Event, seconds: float, one_pass: Callable[[], int]) -> int:
+def _loop_until(stopped: threading.Event, seconds: float, notifier: Notifier, verbose: bool) -> int:
     """One pass after another; the exit code of the last. Raises SchemaOutdated."""
     failed = ""
     while True:
         try:
-            code, wait, failed = one_pass(), seconds, ""
+            code, wait, failed = _told(notifier.run_pass(), verbose), seconds, ""
         except SchemaOutdated:
             # Another program has taken this one's place.
             raise
@@ -93,8 +96,19 @@ def _loop_until(stopped: threading.Event, seconds: float, one_pass: Callable[[],
             if str(error) != failed:
                 failed = str(error)
                 click.echo(f"{PROGRAM}: {failed}; it is tried again", err=True)
-        if stopped.wait(wait):
+        if _waits(stopped, wait, notifier):
             return code
+
+
+def _waits(stopped: threading.Event, seconds: float, notifier: Notifier) -> bool:
+    """Waits so long, or until something new was handed in; is it to end?"""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        if stopped.wait(min(left, LOOK)):
+            return True
+        if notifier.has_news():
+            break
+    return stopped.is_set()
 
 
 def _told(report: PassReport, verbose: bool) -> int:

@@ -17,7 +17,7 @@ from xhmtp_wsgi.commands.identity_files import (
     identity_files,
     identity_option,
 )
-from xhmtp_wsgi.commands.opening import is_sealed_message, open_message, unsealed_by
+from xhmtp_wsgi.commands.opened_messages import is_sealed_message, open_message, unsealed_by
 from xhmtp_wsgi.commands.own_mailbox import message_of, owner_of
 from xhmtp_wsgi.errors import MalformedMessage, Unprocessable
 from xhmtp_wsgi.protocol.composing import header_fields

@@ -11,7 +11,7 @@ import click
 from xhmtp_wsgi.agent import Agent
 from xhmtp_wsgi.commands import open_agent
 from xhmtp_wsgi.commands.identity_files import IdentityFiles, identity_files, identity_option
-from xhmtp_wsgi.commands.opening import is_sealed_message, open_message, unsealed_by
+from xhmtp_wsgi.commands.opened_messages import is_sealed_message, open_message, unsealed_by
 from xhmtp_wsgi.commands.own_mailbox import message_of, owner_of
 from xhmtp_wsgi.commands.sealing_options import sealing_options, wish_of
 from xhmtp_wsgi.commands.send import Handing, attachments, existing_file, hand_in_new, tell

@@ -16,8 +16,8 @@ from xhmtp_wsgi.commands.asking import asked
 from xhmtp_wsgi.commands.author_key import AuthorKey
 from xhmtp_wsgi.commands.client import open_client
 from xhmtp_wsgi.commands.handing_in import Login, Outbox, hand_in
+from xhmtp_wsgi.commands.keys_to_seal_to import found_keys, given_keys, told
 from xhmtp_wsgi.commands.sealed_copies import Copy, copies, sealed_file, sealed_to, shared_copy
-from xhmtp_wsgi.commands.sealing_keys import found_keys, given_keys, told
 from xhmtp_wsgi.commands.send import pieces
 from xhmtp_wsgi.commands.unsealed_message import Draft, taken_in
 from xhmtp_wsgi.commands.whole_file import whole_file

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from xhmtp_wsgi.commands.author_key import AuthorKey
-from xhmtp_wsgi.commands.whole_file import os_errors
+from xhmtp_wsgi.disk import os_errors
 from xhmtp_wsgi.protocol.access_code import new_identifier
 from xhmtp_wsgi.protocol.encoded_fields import mailboxes_field
 from xhmtp_wsgi.protocol.endpoint import Endpoint

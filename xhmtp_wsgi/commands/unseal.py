@@ -25,7 +25,8 @@ from xhmtp_wsgi.commands.sealed_input import (
     sealed_input,
 )
 from xhmtp_wsgi.commands.send import pieces
-from xhmtp_wsgi.commands.whole_file import os_errors, whole_file
+from xhmtp_wsgi.commands.whole_file import whole_file
+from xhmtp_wsgi.disk import os_errors
 from xhmtp_wsgi.errors import NotSealedToThese
 
 if TYPE_CHECKING:

@@ -39,7 +39,8 @@ from xhmtp_wsgi.protocol.header_values import addresses, display
 from xhmtp_wsgi.protocol.message_url import MessageURL
 from xhmtp_wsgi.recipient import mailbox
 from xhmtp_wsgi.recipient.group_policy import is_report, is_vouched
-from xhmtp_wsgi.recipient.inbox import Notice, mailboxes, notice_of, notices
+from xhmtp_wsgi.recipient.inbox import Notice, notice_of
+from xhmtp_wsgi.recipient.tables import mailboxes, notices
 from xhmtp_wsgi.recipient.verdict import PASS
 from xhmtp_wsgi.schema import metadata
 from xhmtp_wsgi.sender.retry import FEWEST_TRIES, RetrySchedule

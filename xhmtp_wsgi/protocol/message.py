@@ -83,14 +83,16 @@ def prepare(
     if sealed:
         require_untouched_body(fields)
         fields = list(outer_fields(fields, subject=True))
+    sender = _author(by_name.get("from"))
+    visible = _recipients(by_name, ("to", "cc"))
     return Preamble(
         fields=tuple(fields),
         header=b"".join(field.raw for field in fields) + b"\r\n",
-        sender=_author(by_name.get("from")),
-        recipients=_recipients(by_name, ("to", "cc", "bcc")),
+        sender=sender,
+        recipients=_recipients(by_name, ("bcc",), visible) if "bcc" in by_name else visible,
         message_id=message_id,
         unix_newlines=unix_newlines,
-        visible=_recipients(by_name, ("to", "cc")),
+        visible=visible,
         is_sealed=sealed,
     )
 
@@ -138,8 +140,11 @@ def _author(field: Field | None) -> Endpoint | None:
     return found[0]
 
 
-def _recipients(by_name: dict[str, Field], names: tuple[str, ...]) -> tuple[Endpoint, ...]:
-    found: dict[str, Endpoint] = {}
+def _recipients(
+    by_name: dict[str, Field], names: tuple[str, ...], before: tuple[Endpoint, ...] = ()
+) -> tuple[Endpoint, ...]:
+    """Those before, and those of the fields of these names, each once."""
+    found = {str(endpoint): endpoint for endpoint in before}
     for name in names:
         if name in by_name:
             for endpoint in addresses(by_name[name].value):

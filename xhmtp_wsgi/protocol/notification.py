@@ -17,6 +17,7 @@ from xhmtp_wsgi.protocol.header_block import Field, scan
 from xhmtp_wsgi.protocol.header_values import addresses
 from xhmtp_wsgi.protocol.message_url import MessageURL
 
+FORM = "application/x-www-form-urlencoded"
 PERMISSIBLE = frozenset(
     {
         "from",
@@ -86,8 +87,16 @@ class Notification:
         url = MessageURL.parse(form["url"])
         if url.recipient.canonical != recipient.canonical:
             raise MalformedNotification("the message URL names another recipient than the path")
+        return cls.of(url, form["headers"], header_limit)
+
+    @classmethod
+    def of(cls, url: MessageURL, headers: str, header_limit: int = MAX_HEADERS) -> "Notification":
+        """The notification that tells of that URL with this header block.
+
+        Raises MalformedNotification, or TooLarge for the header block.
+        """
         try:
-            given = scan(form["headers"].encode("utf-8"), header_limit)
+            given = scan(headers.encode("utf-8"), header_limit)
         except MalformedMessage as error:
             raise MalformedNotification(f"in headers: {error}") from None
         fields = tuple(field for field in given if field.name.lower() in PERMISSIBLE)
@@ -137,20 +146,27 @@ def _shortened(field: Field, recipient: Endpoint) -> Field:
     return Field(field.name, str(recipient), f"{field.name}: {recipient}\r\n".encode("ascii"))
 
 
-def _form(body: bytes) -> dict[str, str]:
+def form_fields(body: bytes, most: int) -> list[tuple[str, str]]:
+    """The fields of a form in their order, at most so many. Raises MalformedNotification."""
     if not body.isascii() or _BAD_ESCAPE.search(body):
         raise MalformedNotification("the body is not application/x-www-form-urlencoded")
     try:
-        pairs = parse_qsl(
+        return parse_qsl(
             body.decode("ascii"),
             keep_blank_values=True,
             strict_parsing=True,
             encoding="utf-8",
             errors="strict",
-            max_num_fields=MAX_FORM_FIELDS,
+            max_num_fields=most,
         )
     except ValueError:
-        raise MalformedNotification("the body is not a form in UTF-8 of a few fields") from None
+        raise MalformedNotification(
+            f"the body is not a form in UTF-8 of at most {most} fields"
+        ) from None
+
+
+def _form(body: bytes) -> dict[str, str]:
+    pairs = form_fields(body, MAX_FORM_FIELDS)
     form: dict[str, str] = {}
     for name in ("url", "headers"):
         values = [value for key, value in pairs if key == name]

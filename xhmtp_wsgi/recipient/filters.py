@@ -8,7 +8,8 @@ the notification comes from an agent of its domain; one that keeps it out matche
 """
 
 import fnmatch
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -37,6 +38,7 @@ rules = Table(
 )
 
 _RULES_OF_FOUR = select(rules).where(rules.c.owner.in_([bindparam(name) for name in "abcd"]))
+_RULES_OF_MANY = select(rules).where(rules.c.owner.in_(bindparam("owners", expanding=True)))
 
 
 class Action(StrEnum):
@@ -108,13 +110,35 @@ def rules_for(database: Database, recipient: Endpoint, owner: Endpoint | None = 
 
     ``owner``: to whom his address leads, if it is an alias; the rules there come after its own.
     """
-    owner = recipient if owner is None else owner
-    owners = [recipient.domain, str(recipient.canonical), owner.domain, str(owner.canonical)]
+    pair = recipient, recipient if owner is None else owner
+    return rules_for_all(database, [pair])[pair]
+
+
+def rules_for_all(
+    database: Database, pairs: Collection[tuple[Endpoint, Endpoint]]
+) -> dict[tuple[Endpoint, Endpoint], list[Rule]]:
+    """The same for many, asked for at once: each a recipient, and to whom his address leads."""
+    owners = {pair: _owners(*pair) for pair in pairs}
+    asked = {name for names in owners.values() for name in names}
     with database.reading() as connection:
-        found = connection.execute(_RULES_OF_FOUR, dict(zip("abcd", owners, strict=True))).all()
+        if len(owners) == 1:
+            ((first, second, third, fourth),) = owners.values()
+            four = {"a": first, "b": second, "c": third, "d": fourth}
+            found = connection.execute(_RULES_OF_FOUR, four).all()
+        else:
+            found = connection.execute(_RULES_OF_MANY, {"owners": list(asked)}).all()
+    rows = defaultdict(list)
+    for row in sorted(found, key=lambda row: (row.position, row.id)):
+        rows[row.owner].append(_rule(row))
     # A name that is there twice counts where it is first.
-    ordered = sorted(found, key=lambda row: (owners.index(row.owner), row.position, row.id))
-    return [_rule(row) for row in ordered]
+    return {
+        pair: [rule for name in dict.fromkeys(names) for rule in rows.get(name, ())]
+        for pair, names in owners.items()
+    }
+
+
+def _owners(recipient: Endpoint, owner: Endpoint) -> tuple[str, str, str, str]:
+    return recipient.domain, str(recipient.canonical), owner.domain, str(owner.canonical)
 
 
 def owned(database: Database, owner: str) -> list[Rule]:

@@ -22,8 +22,8 @@ from xhmtp_wsgi.protocol.sealing.header import FILE_KEY, Stanza, read_header
 from xhmtp_wsgi.protocol.sealing.piece_reader import PieceReader
 from xhmtp_wsgi.protocol.sealing.wrapping import SCRYPT
 from xhmtp_wsgi.recipient.held_keys import MOST_HELD, WORK_FACTOR, held_keys
-from xhmtp_wsgi.recipient.inbox import mailboxes, notices
 from xhmtp_wsgi.recipient.sealed_extracts import sealed_extracts
+from xhmtp_wsgi.recipient.tables import mailboxes, notices
 from xhmtp_wsgi.row_json import RowForm
 
 HELD_KEY = RowForm(held_keys, without={"owner"})

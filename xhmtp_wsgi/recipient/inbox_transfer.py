@@ -24,9 +24,10 @@ from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.protocol.header_block import scan
 from xhmtp_wsgi.protocol.message_url import MessageURL
 from xhmtp_wsgi.protocol.notification import PERMISSIBLE
-from xhmtp_wsgi.recipient.inbox import SEARCH_KIND, mailboxes, notices, searchable
+from xhmtp_wsgi.recipient.inbox import SEARCH_KIND, searchable
 from xhmtp_wsgi.recipient.kept_transfer import checked_checks, checked_copy, copy_of, take_copy
 from xhmtp_wsgi.recipient.mailbox import INBOX
+from xhmtp_wsgi.recipient.tables import mailboxes, notices
 from xhmtp_wsgi.row_json import RowForm, harmless
 
 MAILBOX = RowForm(mailboxes, without={"id", "address"})

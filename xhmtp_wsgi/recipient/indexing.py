@@ -11,7 +11,8 @@ from xhmtp_wsgi.database import Database
 from xhmtp_wsgi.protocol.conversation import identifiers, thread_of
 from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.protocol.header_block import scan
-from xhmtp_wsgi.recipient.inbox import SEARCH_KIND, mailboxes, notices, searchable
+from xhmtp_wsgi.recipient.inbox import SEARCH_KIND, searchable
+from xhmtp_wsgi.recipient.tables import mailboxes, notices
 
 BATCH = 500  # notices in one transaction
 

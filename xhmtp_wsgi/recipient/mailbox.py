@@ -18,9 +18,10 @@ from xhmtp_wsgi.errors import Malformed, NotFound
 from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.protocol.writing_time import written_at
 from xhmtp_wsgi.recipient import sealed_extracts
-from xhmtp_wsgi.recipient.inbox import SEARCH_KIND, Notice, mailboxes, notice_of, notices
+from xhmtp_wsgi.recipient.inbox import SEARCH_KIND, Notice, notice_of
 from xhmtp_wsgi.recipient.kept_copies import kept_copies
 from xhmtp_wsgi.recipient.notice_text import fields_of
+from xhmtp_wsgi.recipient.tables import mailboxes, notices
 
 INBOX, ARCHIVE, TRASH = "inbox", "archive", "trash"
 OWN_FOLDERS = (INBOX, ARCHIVE, TRASH)

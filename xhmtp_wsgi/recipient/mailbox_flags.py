@@ -6,8 +6,8 @@ from sqlalchemy import select
 
 from xhmtp_wsgi.database import Database
 from xhmtp_wsgi.protocol.endpoint import Endpoint
-from xhmtp_wsgi.recipient.inbox import mailboxes, notices
 from xhmtp_wsgi.recipient.mailbox import TRASH
+from xhmtp_wsgi.recipient.tables import mailboxes, notices
 
 
 @dataclass(frozen=True, slots=True)

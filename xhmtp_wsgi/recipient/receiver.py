@@ -1,36 +1,55 @@
-"""The receiver: takes a notification for one of our endpoints (docs/protocol.md, sections 5 and 6).
+"""The receiver: takes notifications for our endpoints (docs/protocol.md, sections 5 and 6).
 
 RFC 5598's delivery step. Cheap checks come first; the DNS is asked last, and a message is never
-fetched from here.
+fetched from here. One notification is taken as a batch of one is.
 """
 
 import logging
-from urllib.parse import quote
+from collections.abc import Sequence
+from functools import partial
+from typing import TypeAlias
 
 from webob import Request, Response
 
-from xhmtp_wsgi import counters, search
-from xhmtp_wsgi.addressing import Destination, Kind
+from xhmtp_wsgi.addressing import Kind
 from xhmtp_wsgi.agent import Agent
 from xhmtp_wsgi.arrival import Arrival
 from xhmtp_wsgi.client_address import Address, client_address
-from xhmtp_wsgi.errors import Forbidden, Misdirected, Moved, NotFound, Permanent, Transient
+from xhmtp_wsgi.errors import (
+    DNSUnavailable,
+    Misdirected,
+    Moved,
+    NotFound,
+    Permanent,
+    XHMTPError,
+)
+from xhmtp_wsgi.protocol.batch import (
+    ANNOUNCED_IN,
+    Announcement,
+    Answer,
+    answers_as_json,
+    parse_batch,
+)
 from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.protocol.header_values import display
-from xhmtp_wsgi.protocol.notification import Notification
+from xhmtp_wsgi.protocol.notification import FORM, Notification
 from xhmtp_wsgi.rate_limits import Rate, network_of
-from xhmtp_wsgi.recipient import group_policy, inbox
-from xhmtp_wsgi.recipient.authorship import AGENT, SIGNATURE, check_agent, check_signature
-from xhmtp_wsgi.recipient.filters import Action, Subject, decide, rules_for
+from xhmtp_wsgi.recipient.admission import Admission, Admitted, owner_of
+from xhmtp_wsgi.recipient.filters import rules_for_all
 from xhmtp_wsgi.recipient.forwarding import moved_to
-from xhmtp_wsgi.recipient.origin import ORIGIN, check_origin
-from xhmtp_wsgi.recipient.policy import Checks, require, run
-from xhmtp_wsgi.recipient.verdict import NONE, PASS, Check
+from xhmtp_wsgi.recipient.taking import Incoming, take_all
+from xhmtp_wsgi.recipient.verdict import PASS
 from xhmtp_wsgi.request_body import require_type, whole_body
-from xhmtp_wsgi.responses import json_response
-from xhmtp_wsgi.routes import InboxRoute
+from xhmtp_wsgi.responses import json_response, retry_after_of, status_of
+from xhmtp_wsgi.routes import DomainRoute, InboxRoute
 
 logger = logging.getLogger(__name__)
+
+FORWARDS_WITHIN = 5.0  # seconds of a batch in which it is found out where inboxes have moved to
+MOST_SAID = 200  # characters to one of a batch: a hundred are an answer that any sender reads
+
+Received: TypeAlias = bool | XHMTPError
+"""What became of a notification: was it new? Or why it is not taken."""
 
 
 def notify(agent: Agent, request: Request, route: InboxRoute) -> Response:
@@ -38,189 +57,196 @@ def notify(agent: Agent, request: Request, route: InboxRoute) -> Response:
 
     308 for an inbox that is another agent's now.
     """
-    try:
-        is_new = _take(agent, request, route.endpoint)
-    except Moved:
-        agent.counters.count("notifications:forwarded")
-        raise
-    except Permanent:
-        agent.counters.count("notifications:refused")
-        raise
-    except Transient:
-        agent.counters.count("notifications:put off")
-        raise
-    agent.counters.count(f"notifications:{'taken' if is_new else 'repeated'}")
-    if agent.settings.domains[route.endpoint.domain].unknown_recipients == "hide":
-        return json_response(202, {"status": "taken", "recipient": str(route.endpoint)})
-    status = "taken" if is_new else "had it already"
-    answer = {"status": status, "recipient": str(route.endpoint)}
-    return json_response(201 if is_new else 200, answer)
+    (received,) = _counted(agent, [_one(agent, request, route.endpoint)])
+    if isinstance(received, XHMTPError):
+        raise received
+    status, word = _success(agent, route.endpoint, received)
+    answer = {"status": word, "recipient": str(route.endpoint)}
+    return json_response(status, answer, _announcement(agent))
 
 
-def _take(agent: Agent, request: Request, recipient: Endpoint) -> bool:
-    """Checks a notification and stores it; was it new?"""
+def notify_many(agent: Agent, request: Request, route: DomainRoute) -> Response:
+    """``POST /PREFIX/@B``: many for that domain, each answered as if it had come alone."""
     settings = agent.settings
-    require_type(request, "application/x-www-form-urlencoded")
-    body = whole_body(request, settings.max_notification_size, "the notification")
-    source = client_address(request, settings.trusted_proxies)
+    if settings.max_batch < 2:
+        raise NotFound("there is no such resource")
+    require_type(request, FORM)
+    body = whole_body(request, settings.max_batch_size, "the batch")
+    source = _let_in(agent, request)
+    _require_ours(agent, route.domain)
+    given = parse_batch(
+        body,
+        domain=route.domain,
+        header_limit=settings.max_notification_headers,
+        most=settings.max_batch,
+    )
+    admission = Admission(agent, request, body, source)
+    received = _counted(agent, _receive(agent, admission, given, source))
+    answers = [_answer(agent, one, result) for one, result in zip(given, received, strict=True)]
+    return json_response(200, answers_as_json(answers), _announcement(agent))
+
+
+def _one(agent: Agent, request: Request, recipient: Endpoint) -> Received:
+    """Takes the notification of a request."""
+    settings = agent.settings
+    try:
+        require_type(request, FORM)
+        body = whole_body(request, settings.max_notification_size, "the notification")
+        source = _let_in(agent, request)
+        _require_ours(agent, recipient.domain)
+        notification = Notification.parse(
+            body, recipient=recipient, header_limit=settings.max_notification_headers
+        )
+        admission = Admission(agent, request, body, source)
+        (received,) = _receive(agent, admission, [notification], source)
+    except XHMTPError as error:
+        return error
+    return received
+
+
+def _let_in(agent: Agent, request: Request) -> Address | None:
+    """The address that a request came from. Raises TooMany."""
+    source = client_address(request, agent.settings.trusted_proxies)
     # Before anything that a flood could make us do: the database, the DNS, and signatures.
-    rate = Rate(settings.notifications_per_second, settings.notification_burst)
+    _count_source(agent, source)
+    return source
+
+
+def _count_source(agent: Agent, source: Address | None) -> None:
+    rate = Rate(agent.settings.notifications_per_second, agent.settings.notification_burst)
     agent.rate_limits.take(f"source:{network_of(source)}", rate, "notifications")
-    if not agent.accounts.acts_for(recipient.domain):
-        raise Misdirected(f"this agent does not act for {recipient.domain}")
-    notification = Notification.parse(
-        body, recipient=recipient, header_limit=settings.max_notification_headers
-    )
-    domain = settings.domains[recipient.domain]
-    destination = agent.addressing.resolve(recipient)
-    if destination is None and domain.unknown_recipients == "tell":
-        raise NotFound(f"{recipient.domain} has no such recipient")
-    owner = recipient.canonical if destination is None else destination.endpoint.canonical
-    checks = _checks(agent, request, body, notification, source)
-    try:
-        require(domain.verify, checks)
-        action = _action(agent, recipient, owner, notification, checks)
-        if not _is_admitted(agent, destination, notification, checks):
-            action = Action.DISCARD
-    except Permanent as error:
-        logger.info("refused a notification for %s: %s", recipient, error)
-        raise
-    if notification.author is not None and checks.passed(AGENT):
-        # Only what a domain has sent itself counts as its own.
-        name = f"domain:{notification.author.domain}"
-        agent.rate_limits.take(name, rate, "notifications from that domain")
-    if destination is None or action is Action.DISCARD:
-        _work_as_if(agent, owner, notification)
-        return True
-    if destination.kind is Kind.ELSEWHERE:
-        raise moved_to(agent.discovery, destination.endpoint)
-    identifier = inbox.take(
-        agent.database,
-        owner,
-        notification,
-        source=str(source),
-        checks=checks.done,
-        now=agent.clock(),
-        quarantined=action is Action.QUARANTINE,
-        most=settings.max_inbox,
-    )
-    if identifier is not None and destination.kind is Kind.MAILBOX:
-        quarantined = action is Action.QUARANTINE
-        _tell_site(agent, _arrival(owner, notification, checks, identifier, quarantined))
-    return identifier is not None
 
 
-def _is_admitted(
-    agent: Agent, destination: Destination | None, notification: Notification, checks: Checks
-) -> bool:
-    """Does a group take it? Raises Forbidden, unless its domain hides which names it has."""
-    if destination is None or destination.kind is not Kind.GROUP:
-        return True
-    try:
-        return group_policy.admit(agent.database, destination, notification, checks)
-    except Forbidden:
-        if agent.settings.domains[destination.endpoint.domain].unknown_recipients == "hide":
-            return False
-        raise
+def _require_ours(agent: Agent, domain: str) -> None:
+    if not agent.accounts.acts_for(domain):
+        raise Misdirected(f"this agent does not act for {domain}")
 
 
-def _arrival(
-    recipient: Endpoint,
-    notification: Notification,
-    checks: Checks,
-    identifier: str,
-    quarantined: bool,
-) -> Arrival:
-    return Arrival(
-        recipient=str(recipient.canonical),
+def _receive(
+    agent: Agent,
+    admission: Admission,
+    given: Sequence[Notification | XHMTPError],
+    source: Address | None,
+) -> list[Received]:
+    """Checks notifications of one request and stores them; the first was let in already."""
+    recipients = [one.url.recipient for one in given if isinstance(one, Notification)]
+    destinations = agent.addressing.resolve_all(dict.fromkeys(recipients))
+    pairs = {one: (one, owner_of(one, there)) for one, there in destinations.items()}
+    rules = rules_for_all(agent.database, set(pairs.values())) if pairs else {}
+    until = agent.monotonic() + FORWARDS_WITHIN
+    decided: list[Admitted | XHMTPError] = []
+    for number, one in enumerate(given):
+        try:
+            if number:
+                _count_source(agent, source)
+            if isinstance(one, XHMTPError):
+                raise one
+            recipient = one.url.recipient
+            admitted = admission.admit(
+                recipient, destinations[recipient], rules[pairs[recipient]], one
+            )
+            _require_here(agent, admitted, until)
+        except XHMTPError as error:
+            decided.append(error)
+        else:
+            decided.append(admitted)
+    return _stored(agent, decided, source)
+
+
+def _require_here(agent: Agent, admitted: Admitted, until: float) -> None:
+    """Raises Moved for an inbox that is another agent's now."""
+    there = admitted.destination
+    if there is not None and admitted.is_kept and there.kind is Kind.ELSEWHERE:
+        if agent.monotonic() > until:
+            raise DNSUnavailable("where the inbox is now is found out another time")
+        raise moved_to(agent.discovery, there.endpoint)
+
+
+def _stored(
+    agent: Agent, decided: Sequence[Admitted | XHMTPError], source: Address | None
+) -> list[Received]:
+    """Puts what was admitted into the inboxes, with what other threads have, in one transaction."""
+    admitted = [one for one in decided if isinstance(one, Admitted)]
+    incoming = [
+        Incoming(
+            one.owner,
+            one.notification,
+            one.checks.done,
+            str(source),
+            agent.clock(),
+            quarantined=one.is_quarantined,
+            is_kept=one.is_kept,
+        )
+        for one in admitted
+    ]
+    store = partial(take_all, agent.database, most=agent.settings.max_inbox)
+    taken = iter(agent.arrivals.do(incoming, store) if incoming else ())
+    received: list[Received] = []
+    for one in decided:
+        result = one if isinstance(one, XHMTPError) else next(taken)
+        if isinstance(result, str) and isinstance(one, Admitted):
+            _tell_site(agent, one, result)
+        received.append(result if isinstance(result, XHMTPError) else result is not None)
+    return received
+
+
+def _tell_site(agent: Agent, admitted: Admitted, identifier: str) -> None:
+    """What the site does with it is the site's: it fails alone, and the notification is taken."""
+    there = admitted.destination
+    if there is None or not admitted.is_kept or there.kind is not Kind.MAILBOX:
+        return
+    notification = admitted.notification
+    arrival = Arrival(
+        recipient=str(admitted.owner),
         sender=None if notification.author is None else str(notification.author),
         subject=display(notification.values.get("subject", "")),
         identifier=identifier,
         url=notification.url.with_credentials(),
-        quarantined=quarantined,
-        passed=frozenset(check.name for check in checks.done if check.result == PASS),
+        quarantined=admitted.is_quarantined,
+        passed=frozenset(check.name for check in admitted.checks.done if check.result == PASS),
     )
-
-
-def _tell_site(agent: Agent, arrival: Arrival) -> None:
-    """What the site does with it is the site's: it fails alone, and the notification is taken."""
     try:
         agent.on_arrival(arrival)
     except Exception:
-        logger.exception("the site's own code failed for the arrival %s", arrival.identifier)
+        logger.exception("the site's own code failed for the arrival %s", identifier)
 
 
-def _action(
-    agent: Agent,
-    recipient: Endpoint,
-    owner: Endpoint,
-    notification: Notification,
-    checks: Checks,
-) -> Action:
-    """What the filters of the recipient and of his domain say. Raises Forbidden."""
-    came_from_there = checks.passed(ORIGIN) or checks.passed(SIGNATURE)
-    subject = Subject(
-        author=notification.author,
-        signed=checks.passed(SIGNATURE),
-        vouched=checks.passed(AGENT) and came_from_there,
-        headers=notification.values,
-    )
-    action, _ = decide(rules_for(agent.database, recipient, owner), subject)
-    if action is Action.REFUSE:
-        raise Forbidden("the recipient does not take this")
-    return action
+def _counted(agent: Agent, received: list[Received]) -> list[Received]:
+    for one in received:
+        agent.counters.count(f"notifications:{_word(one)}")
+    return received
 
 
-def _work_as_if(agent: Agent, owner: Endpoint, notification: Notification) -> None:
-    """Writes something, so that an answer that keeps nothing takes as long as one that does."""
-    with agent.database.transaction() as connection:
-        counters.add(connection, {"notifications:not kept": 1})
-        search.put(connection, owner, "not kept", "", inbox.searchable(notification.values))
-        search.remove(connection, owner, "not kept", "")
+def _word(received: Received) -> str:
+    if isinstance(received, Moved):
+        return "forwarded"
+    if isinstance(received, Permanent):
+        return "refused"
+    if isinstance(received, XHMTPError):
+        return "put off"
+    return "taken" if received else "repeated"
 
 
-def _checks(
-    agent: Agent,
-    request: Request,
-    body: bytes,
-    notification: Notification,
-    source: Address | None,
-) -> Checks:
-    url, discovery = notification.url, agent.discovery
-    author = notification.author
-    domain = None if author is None else author.domain
-    is_signed = "HTTP_SIGNATURE_INPUT" in request.environ
-    first = run({ORIGIN: lambda: check_origin(url, source, discovery)})
-    if not first.passed(ORIGIN) and not first.unknown and not is_signed:
-        # Nothing can let it in any more: a forger's names are not looked up for him.
-        return first.and_also(
-            {
-                AGENT: lambda: Check(AGENT, NONE, "not looked at"),
-                SIGNATURE: lambda: Check(SIGNATURE, NONE, "the notification is not signed"),
-            }
-        )
-    headers = {name.lower(): value for name, value in request.headers.items()} if is_signed else {}
-    return first.and_also(
-        {
-            AGENT: lambda: check_agent(url, domain, discovery),
-            SIGNATURE: lambda: check_signature(
-                headers,
-                body,
-                target=_target(request),
-                domain=domain,
-                discovery=discovery,
-                now=agent.clock(),
-            ),
-        }
-    )
+def _success(agent: Agent, recipient: Endpoint, is_new: bool) -> tuple[int, str]:
+    """The code of what was taken, and a word for it."""
+    if agent.settings.domains[recipient.domain].unknown_recipients == "hide":
+        return 202, "taken"
+    return (201, "taken") if is_new else (200, "had it already")
 
 
-def _target(request: Request) -> str:
-    """The request's URL, for signatures that cover it; the host is what the client says.
+def _answer(agent: Agent, given: Notification | XHMTPError, received: Received) -> Answer:
+    """What one of a batch is answered."""
+    if isinstance(received, XHMTPError) or isinstance(given, XHMTPError):
+        error = received if isinstance(received, XHMTPError) else given
+        assert isinstance(error, XHMTPError)  # noqa: S101 - what was malformed is not received
+        location = error.location if isinstance(error, Moved) else None
+        return Answer(status_of(error), str(error)[:MOST_SAID], location, retry_after_of(error))
+    return Answer(_success(agent, given.url.recipient, received)[0])
 
-    What it says is then signed, and nothing else is made of it.
-    """
-    whole = request.environ["SCRIPT_NAME"] + request.environ["PATH_INFO"]
-    path = quote(whole.encode("latin-1"), safe="/~!$&'()*+,;=:")
-    host = request.environ.get("HTTP_HOST", "localhost")
-    return f"{request.environ['wsgi.url_scheme']}://{host}{path}"
+
+def _announcement(agent: Agent) -> dict[str, str]:
+    """The field that says how many are taken in one request (section 5)."""
+    settings = agent.settings
+    if settings.max_batch < 2:
+        return {}
+    return {ANNOUNCED_IN: str(Announcement(settings.max_batch, settings.max_batch_size))}

@@ -33,7 +33,8 @@ from sqlalchemy.exc import IntegrityError
 from xhmtp_wsgi import search
 from xhmtp_wsgi.database import Database, insert_or
 from xhmtp_wsgi.protocol.endpoint import Endpoint
-from xhmtp_wsgi.recipient.inbox import SEARCH_KIND, mailboxes, notices
+from xhmtp_wsgi.recipient.inbox import SEARCH_KIND
+from xhmtp_wsgi.recipient.tables import mailboxes, notices
 from xhmtp_wsgi.schema import metadata
 from xhmtp_wsgi.search import Hit, entries
 from xhmtp_wsgi.secret_box import OVERHEAD, SecretBox, opened_by_any

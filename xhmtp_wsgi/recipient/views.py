@@ -1,8 +1,11 @@
 """The views of the recipient's wing, by route and method; see sender/views.py."""
 
-from xhmtp_wsgi.recipient.feed import feed
-from xhmtp_wsgi.recipient.receiver import notify
-from xhmtp_wsgi.routes import InboxRoute
-from xhmtp_wsgi.wing import Views
+from xhmtp_wsgi.routes import DomainRoute, InboxRoute
+from xhmtp_wsgi.wing import LateView, Views
 
-VIEWS: Views = {InboxRoute: {"POST": notify, "GET": feed}}
+NOTIFY = LateView("xhmtp_wsgi.recipient.receiver:notify")
+
+VIEWS: Views = {
+    InboxRoute: {"POST": NOTIFY, "GET": LateView("xhmtp_wsgi.recipient.feed:feed")},
+    DomainRoute: {"POST": LateView("xhmtp_wsgi.recipient.receiver:notify_many")},
+}

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from xhmtp_wsgi.protocol.status import State
-from xhmtp_wsgi.sender.attempt import Tried
+from xhmtp_wsgi.sender.judging import Tried
 
 BOUNDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 """Seconds: the upper bounds of the classes into which the tries' durations fall."""

@@ -69,8 +69,12 @@ class Letter:
 
     def form(self, url: MessageURL) -> bytes:
         """What tells a recipient of it: protocol/notification.py's encode(), from ready parts."""
-        header = quote_plus(str(url.recipient)).join(self.header)
-        return f"url={quote_plus(url.with_credentials())}&headers={header}".encode("ascii")
+        headers = self.headers_for(url.recipient)
+        return f"url={quote_plus(url.with_credentials())}&headers={headers}".encode("ascii")
+
+    def headers_for(self, recipient: Endpoint) -> str:
+        """The header block that tells a recipient of it, quoted for a form."""
+        return quote_plus(str(recipient)).join(self.header)
 
 
 class Letters:

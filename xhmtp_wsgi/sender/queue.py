@@ -52,6 +52,7 @@ _IS_DUE = and_(
         deliveries.c.lease_until > bindparam("b_leases_never"),
     ),
 )
+_NEWEST = select(func.max(deliveries.c.id))
 _DUE_DOMAINS = (
     select(deliveries.c.domain, func.count().label("entries"))
     .where(_IS_DUE)
@@ -154,6 +155,12 @@ def due_domains(database: Database, now: float, terms: Terms) -> dict[str, int]:
     with database.reading() as connection:
         found = connection.execute(_DUE_DOMAINS, _due(now, terms)).all()
     return {row.domain: row.entries for row in found}
+
+
+def newest(database: Database) -> int:
+    """A number that grows with each entry that is queued."""
+    with database.reading() as connection:
+        return int(connection.execute(_NEWEST).scalar() or 0)
 
 
 def claim(

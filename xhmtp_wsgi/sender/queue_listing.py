@@ -8,8 +8,8 @@ from xhmtp_wsgi.database import Database
 from xhmtp_wsgi.protocol.access_code import is_identifier
 from xhmtp_wsgi.protocol.status import WAITING, State
 from xhmtp_wsgi.sender import destinations
-from xhmtp_wsgi.sender.attempt import INTERNAL_FAILURES
 from xhmtp_wsgi.sender.failure_notice import Kind
+from xhmtp_wsgi.sender.judging import INTERNAL_FAILURES
 from xhmtp_wsgi.sender.tables import deliveries, messages
 from xhmtp_wsgi.sender.tables import destinations as destination_table
 

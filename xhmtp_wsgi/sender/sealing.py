@@ -180,10 +180,10 @@ def policy_for(agent: Agent, sender: Endpoint, wish: Wish) -> Policy:
         if demanded is Policy.ALWAYS and wish.policy is not Policy.ALWAYS:
             raise Forbidden(f"{sender.domain} sends nothing that is not sealed")
         return wish.policy
-    chosen = preferences.get(agent.database, sender, PREFERENCE, "")
-    if demanded is Policy.ALWAYS or chosen not in _STRICTNESS:
+    if demanded is Policy.ALWAYS:
         return demanded
-    return Policy(chosen)
+    chosen = preferences.get(agent.database, sender, PREFERENCE, "")
+    return Policy(chosen) if chosen in _STRICTNESS else demanded
 
 
 def shows_subject(agent: Agent, sender: Endpoint, wish: Wish) -> bool:

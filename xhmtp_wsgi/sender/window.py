@@ -6,9 +6,9 @@ temporary failure after another.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
-from xhmtp_wsgi.sender.attempt import Effect
+from xhmtp_wsgi.sender.judging import Effect
 from xhmtp_wsgi.sender.queue import Claim
 
 MOST_FAILURES = 5  # temporary ones, one after another
@@ -21,9 +21,12 @@ class Window:
         """``due``: how many entries wait for it; ``most``: how many may be on their way at once."""
         self.claims: deque[tuple[Claim, float]] = deque()
         self.left = due
+        self.at_once = 1
+        """How many it takes in one request."""
         self.under_way = 0
         self.failed = False
         self.was_failing = False
+        self._alone: set[int] = set()
         self._most = most
         self._room = 1
         self._reached = False
@@ -35,8 +38,9 @@ class Window:
         if self.failed or self.claims or not self.left:
             return 0
         if not self._reached:
-            return 0 if self.under_way else 1
-        return min(self.left, 8 * self._room)
+            return 0 if self.under_way else min(self.left, self.at_once)
+        requests = 8 if self.at_once == 1 else 2
+        return min(self.left, requests * self._room * self.at_once)
 
     @property
     def is_done(self) -> bool:
@@ -54,8 +58,34 @@ class Window:
         self.claims.extend(given)
         self.left = max(0, self.left - len(given)) if given else 0
 
+    def begin(self, now: float) -> list[tuple[Claim, float]]:
+        """Those that go next, in one request; none where all that were claimed are too old.
+
+        ``now``: a lease that may end before the try would leaves an entry to somebody else.
+        """
+        begun: list[tuple[Claim, float]] = []
+        while self.claims and len(begun) < self.at_once:
+            claim, until = self.claims[0]
+            goes_alone = claim.id in self._alone
+            if goes_alone and begun:
+                break
+            self.claims.popleft()
+            if now > until:
+                continue
+            begun.append((claim, until))
+            if goes_alone:
+                break
+        if begun:
+            self.under_way += 1
+        return begun
+
+    def give_back(self, untried: Collection[tuple[Claim, float]]) -> None:
+        """Takes back what was begun with others and not tried: each goes alone next time."""
+        self._alone.update(claim.id for claim, _ in untried)
+        self.claims.extendleft(reversed(list(untried)))
+
     def end(self, effect: Effect) -> bool:
-        """Takes in how a try ended; did the destination fail by it?"""
+        """Takes in how a request ended; did the destination fail by it?"""
         self.under_way -= 1
         if effect in (Effect.REACHED, Effect.NOTHING):
             self._reached = True

@@ -10,9 +10,10 @@ from argon2 import Type, extract_parameters
 from argon2.exceptions import InvalidHashError
 from sqlalchemy import Connection, insert, select
 
-from xhmtp_wsgi.accounts import accounts, tokens
+from xhmtp_wsgi.accounts import accounts
 from xhmtp_wsgi.database import insert_or
 from xhmtp_wsgi.errors import Malformed, MalformedSignature
+from xhmtp_wsgi.feed_tokens import tokens
 from xhmtp_wsgi.preferences import FORM_SECRET, MOST_VALUE, preferences
 from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.protocol.signature import KeyName
