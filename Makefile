@@ -9,7 +9,7 @@ run: .venv-run/installed
 	.venv-run/bin/python example_app.py $(ARGS)
 
 test: .venv-test/installed check
-	.venv-test/bin/python -m pytest -n 4 --dist loadgroup $(ARGS)
+	.venv-test/bin/python -m pytest -n 5 --dist loadgroup $(ARGS)
 
 bench: .venv-test/bench-installed
 	.venv-test/bin/python -m benchmarks $(ARGS)

@@ -1,4 +1,4 @@
-"""Our commands as processes of their own, forked from one that has imported them already.
+"""Our commands, and gunicorn, as processes of their own, forked from one that has imported them.
 
 They are real processes: with files for standard input and output, to be killed, waited for, and
 gone at their end. Only the half second of imports is spared, of which a suite pays hundreds.
@@ -7,6 +7,7 @@ python -m tests.command_process    serves: a job a line on standard input, pids 
 """
 
 import atexit
+import gc
 import json
 import os
 import select
@@ -21,13 +22,19 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
-MODULES = {
-    "xhmtp": "xhmtp_wsgi.commands.xhmtp",
-    "xhmtp-notify": "xhmtp_wsgi.commands.notify",
-    "xhmtp-sendmail": "xhmtp_wsgi.commands.sendmail",
+# By what they are called: the module, and its function that does it.
+PROGRAMS = {
+    "xhmtp": ("xhmtp_wsgi.commands.xhmtp", "main"),
+    "xhmtp-notify": ("xhmtp_wsgi.commands.notify", "main"),
+    "xhmtp-sendmail": ("xhmtp_wsgi.commands.sendmail", "main"),
+    "gunicorn": ("gunicorn.app.wsgiapp", "run"),
 }
-# What the commands import when they first need it.
-LATER = ("cryptography.hazmat.primitives.asymmetric.ed25519", "http_message_signatures")
+# What they import when they first need it.
+LATER = (
+    "cryptography.hazmat.primitives.asymmetric.ed25519", "gunicorn.arbiter",
+    "gunicorn.workers.gthread", "gunicorn.workers.sync", "http_message_signatures", "psycopg",
+    "sqlalchemy.dialects.postgresql", "xhmtp_wsgi.middleware",
+)  # fmt: skip
 
 
 class ForkedCommand:
@@ -181,8 +188,10 @@ def _stream(stream: IO[str] | None) -> IO[str]:
 
 def serve() -> None:
     """Forks what is asked for on standard input, until that is closed."""
-    for module in (*MODULES.values(), *LATER):
+    for module in (*(module for module, _ in PROGRAMS.values()), *LATER):
         import_module(module)
+    # It goes on in all children: none of them is to look for garbage in it, and so copy it.
+    gc.freeze()
     # A pipe that a signal writes to: so one select waits for both, jobs and children's ends.
     ended, tell = os.pipe()
     os.set_blocking(tell, False)
@@ -235,7 +244,8 @@ def _work(job: Mapping[str, Any]) -> int:
     sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w", buffering=1)  # noqa: SIM115
     sys.argv = [job["program"], *job["arguments"]]
     try:
-        import_module(MODULES[job["program"]]).main()
+        module, function = PROGRAMS[job["program"]]
+        getattr(import_module(module), function)()
     except SystemExit as end:
         # As the interpreter itself does it.
         if isinstance(end.code, str):

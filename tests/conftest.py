@@ -12,9 +12,12 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import log_search, templates
+from tests import interpreter, log_search, templates
 from tests.live.servers import free_port, until
 from tests.world import World, make_world
+
+interpreter.keep_compiled()
+interpreter.leave_garbage()
 
 # What takes how long is another matter than what is right, and a machine may be busy.
 # XHMTP_EXAMPLES asks for more examples of each property than fit into some minutes.
@@ -38,6 +41,11 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         log_search.begin()
     log_search.listen()
+
+
+def pytest_collection_finish() -> None:
+    """The tests begin."""
+    interpreter.pass_over_what_is_there()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

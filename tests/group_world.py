@@ -15,7 +15,8 @@ from xhmtp_wsgi.recipient import inbox, reading
 from xhmtp_wsgi.recipient.inbox import Notice
 from xhmtp_wsgi.recipient.notice_text import fields_of
 from xhmtp_wsgi.sender.injection import submit
-from xhmtp_wsgi.sender.notifier import Notifier, PassReport
+from xhmtp_wsgi.sender.notifier import Notifier
+from xhmtp_wsgi.sender.notifier_pass import PassReport
 from xhmtp_wsgi.sender.tables import messages
 
 TEAM = Endpoint.parse("team@a.example")

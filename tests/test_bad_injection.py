@@ -1,11 +1,18 @@
 """What injection refuses: with the code that the protocol names, and no trace in the database."""
 
 import io
+import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from sqlalchemy import select
+from webob import Response
 
 from tests.world import MESSAGE, World, basic, call
+from xhmtp_wsgi.protocol.access_code import matches
+from xhmtp_wsgi.sender.tables import deliveries
 
 CASES: dict[str, tuple[bytes, dict[str, Any], int]] = {
     "no credentials": (MESSAGE, {"authorization": None}, 401),
@@ -143,6 +150,41 @@ def test_the_same_message_id_from_the_same_sender_is_sent_once(world: World):
     assert (first.status_int, again.status_int) == (201, 200)
     assert first.headers["Location"] == again.headers["Location"]
     assert world.rows()["delivery"] == 1
+
+
+def test_a_message_that_is_handed_in_twice_at_one_moment_is_sent_once(world: World):
+    message = b"Message-ID: <1@a.example>\r\n" + MESSAGE
+    world.inject()  # what is done once only
+    together = threading.Barrier(4)
+
+    def hand_in(_: int) -> Response:
+        together.wait(30.0)
+        return world.inject(message)
+
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(hand_in, range(4)))
+    assert sorted(one.status_int for one in answers) == [200, 200, 200, 201]
+    assert len({one.headers["Location"] for one in answers}) == 1
+    assert world.rows()["delivery"] == 2
+
+
+def test_each_recipient_gets_a_code_of_his_own(sqlite_world: World):
+    sqlite_world.inject(query="?to=bob@b.example&to=cheryl@b.example&to=dan@b.example")
+    with sqlite_world.a.agent.database.reading() as connection:
+        found = connection.execute(select(deliveries.c.code, deliveries.c.code_hash)).all()
+    assert len({row.code for row in found}) == 3
+    assert all(re.fullmatch("[a-z2-7]{32}", row.code) for row in found), "160 random bits each"
+    assert all(matches(row.code, row.code_hash) for row in found)
+
+
+def test_what_is_refused_for_want_of_room_may_be_sent_later(world: World):
+    message = b"Message-ID: <1@a.example>\r\n" + MESSAGE
+    settings, before = world.a.agent.settings, world.rows()
+    object.__setattr__(settings, "max_storage", 10)
+    assert world.inject(message).status_int == 507
+    assert world.rows() == before
+    object.__setattr__(settings, "max_storage", 1000)
+    assert world.inject(message).status_int == 201
 
 
 def test_a_chunked_body_is_taken_where_the_server_tells_its_end(sqlite_world: World):

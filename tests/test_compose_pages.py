@@ -409,7 +409,7 @@ def test_a_reply_is_begun_even_where_the_message_cannot_be_fetched(
 def test_nobody_can_answer_an_anonymous_message(sqlite_world: World, quick: Browser):
     page = written(sqlite_world)
     database = sqlite_world.a.agent.database
-    from xhmtp_wsgi.recipient.inbox import notices
+    from xhmtp_wsgi.recipient.tables import notices
 
     with database.transaction() as connection:
         told = connection.execute(select(notices.c.headers)).scalar_one()

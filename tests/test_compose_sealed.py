@@ -1,5 +1,6 @@
 """Writing a message on the page that is to be sealed: what is asked first, and what is not kept."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -123,6 +124,15 @@ def test_her_own_choice_is_what_the_form_says_is_settled(signing: World, alice: 
     preferences.put(signing.a.agent.database, ALICE, "seal", "always")
     alice.get("compose")
     assert "As settled: For everybody" in text(alice)
+
+
+def test_what_is_chosen_for_good_and_for_one_message_is_said_in_the_same_words(alice: Browser):
+    alice.get("settings/sealing")
+    for_good = re.findall(r'name="seal" value="(\w+)"[^>]*> ([^<]+)<', alice.answer.text)
+    alice.get("compose")
+    for_one = re.findall(r'<option value="(\w+)"[^>]*>([^<]+)<', alice.answer.text)
+    assert [value for value, _ in for_one] == ["never", "known", "always"]
+    assert for_good == for_one
 
 
 def test_a_draft_is_kept_where_nothing_is_to_be_sealed(signing: World, alice: Browser):

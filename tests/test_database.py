@@ -11,7 +11,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, insert, select, text, update
+from sqlalchemy import Connection, event, insert, inspect, select, text, update
 
 import xhmtp_wsgi.middleware
 from xhmtp_wsgi.accounts import Accounts, accounts
@@ -26,7 +26,8 @@ from xhmtp_wsgi.errors import (
     SchemaOutdated,
 )
 from xhmtp_wsgi.protocol.endpoint import Endpoint
-from xhmtp_wsgi.schema import SCHEMA, metadata
+from xhmtp_wsgi.schema import PARTIAL, SCHEMA, metadata
+from xhmtp_wsgi.sqlite_connection import CACHE
 
 ALICE = Endpoint.parse("Alice@a.example")
 ROW = {"address": "counter@a.example", "created_at": 0.0}
@@ -64,6 +65,41 @@ def test_the_migrations_make_the_tables_that_the_code_has(database: Database):
 def _of_the_code(_thing: object, name: str | None, kind: str, *_: object) -> bool:
     """The index of words is no table of SQLAlchemy's, and on SQLite it is several."""
     return not (kind == "table" and (name or "").startswith("search_words"))
+
+
+def test_an_index_leaves_out_the_rows_that_the_code_says(database: Database):
+    _import_all_tables()
+    database.upgrade()
+    partial = {
+        (table.name, str(index.name)): index.info[PARTIAL]
+        for table in metadata.tables.values()
+        for index in table.indexes
+        if PARTIAL in index.info
+    }
+    assert partial
+    with database.reading() as connection:
+        kind = connection.dialect.name
+        found = {
+            (table, index["name"]): str(index["dialect_options"][f"{kind}_where"])
+            for table in {table for table, _ in partial}
+            for index in inspect(connection).get_indexes(table)
+            if index.get("dialect_options", {}).get(f"{kind}_where") is not None
+        }
+    assert {where: re.sub("[()]", "", text) for where, text in found.items()} == partial
+
+
+def test_whoever_works_alone_fills_the_memory_of_one_connection(tmp_path: Path):
+    database = Database(f"sqlite:///{tmp_path}/xhmtp.db")
+    with database.reading(), database.reading(), database.reading():
+        pass  # the pool has three from now on
+    used = set()
+    for _ in range(6):
+        with database.reading() as connection:
+            used.add(connection.connection.driver_connection)
+            kept = connection.execute(text("PRAGMA cache_size")).scalar_one()
+    database.close()
+    assert len(used) == 1
+    assert kept == -CACHE
 
 
 def test_an_upgrade_may_be_run_again_and_by_several_at_once(database_url: str):
@@ -126,6 +162,31 @@ def _count_up(connection: Connection) -> None:
     wanted = select(accounts.c.created_at).with_for_update()
     value = connection.execute(wanted).scalar_one()
     connection.execute(update(accounts).values(created_at=value + 1))
+
+
+def test_a_writer_that_waits_for_another_holds_no_connection(tmp_path: Path):
+    database = Database(f"sqlite:///{tmp_path}/turns.db")
+    database.upgrade()
+    begins, has_begun, has_one = threading.Event(), threading.Event(), threading.Event()
+
+    def write() -> None:
+        begins.set()
+        with database.transaction():
+            has_begun.set()
+
+    second = threading.Thread(target=write)
+    with database.transaction():
+        event.listen(database.engine(), "checkout", lambda *_: has_one.set())
+        second.start()
+        assert begins.wait(30.0)
+        assert not has_one.wait(0.5)
+    assert has_begun.wait(30.0), "and when the first is done, it is its turn"
+    second.join()
+    with pytest.raises(ZeroDivisionError), database.transaction():
+        raise ZeroDivisionError
+    with database.transaction():
+        pass  # a turn that ended in an error is over too
+    database.close()
 
 
 def test_writers_that_read_first_never_overwrite_each_other(database: Database):
@@ -265,6 +326,22 @@ def test_with_an_account_its_tokens_go(found: Accounts):
     found.add(ALICE, "again")
     with pytest.raises(NotAuthenticated):
         found.authenticate_token(ALICE, token)
+
+
+def test_the_tokens_of_one_are_neither_told_to_another_nor_ended_by_him(found: Accounts):
+    bob = Endpoint.parse("bob@a.example")
+    found.add(ALICE, "wonderland")
+    found.add(bob, "builder")
+    token = found.add_token(ALICE, "a reader")
+    found.add_token(bob, "another")
+    (hers,) = found.tokens(ALICE)
+    assert hers.label == "a reader"
+    assert found.tokens(Endpoint.parse("carol@a.example")) == []
+    with pytest.raises(NotFound):
+        found.revoke_token(bob, hers.id)
+    assert found.authenticate_token(ALICE, token).endpoint == ALICE.canonical
+    found.revoke_token(ALICE, hers.id)
+    assert found.tokens(ALICE) == []
 
 
 def test_what_cannot_be_is_said(found: Accounts):

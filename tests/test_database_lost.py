@@ -1,8 +1,12 @@
-"""A database that is deleted, replaced or silent while it is in use."""
+"""A database that is deleted, replaced or silent while it is in use, or whose client is."""
 
+import os
 import shutil
+import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from urllib.parse import parse_qsl, urlencode
 
 import psycopg
 import pytest
@@ -16,6 +20,8 @@ from xhmtp_wsgi.errors import DatabaseUnavailable
 from xhmtp_wsgi.postgresql_connection import (
     ANSWER_TIMEOUT,
     CONNECT_TIMEOUT,
+    LETS_GO,
+    NOTICED,
     PAUSE,
     AnsweringServer,
     BoundedConnection,
@@ -88,6 +94,94 @@ def test_a_silent_server_is_waited_for_so_long_and_then_left_alone(
     until(lambda: _added(database, "after"), "it answers again")
     assert count(database) == 2
     database.close()
+
+
+def in_effect(url: str) -> dict[str, str]:
+    """What the server has settled for a connection of ours, by name."""
+    database = Database(url.replace("postgresql:", "postgresql+psycopg:"))
+    try:
+        with suppress(ZeroDivisionError), database.reading():
+            # What is rolled back is not to take it away.
+            raise ZeroDivisionError
+        with database.reading() as first, database.reading() as second:
+            shown = [
+                {name: str(one.execute(text(f"SHOW {name}")).scalar_one()) for name in LETS_GO}
+                for one in (first, second)
+            ]
+        assert shown[0] == shown[1], "each connection is a client of its own"
+        return shown[0]
+    finally:
+        database.close()
+
+
+def test_a_server_looks_soon_whether_its_client_is_still_there(server: OwnPostgreSQL):
+    with psycopg.connect(server.url) as plain:
+        assert plain.execute("SHOW idle_in_transaction_session_timeout").fetchone() == ("0",)
+    # The server reads these from its socket: so they have come as far as the kernel.
+    assert in_effect(server.url) == LETS_GO
+
+
+def test_what_the_operator_has_settled_stays(server: OwnPostgreSQL):
+    in_url = "-c idle_in_transaction_session_timeout=7min -c tcp_keepalives_idle=77"
+    assert in_effect(f"{server.url}?{urlencode({'options': in_url})}") == {
+        **LETS_GO, "idle_in_transaction_session_timeout": "7min", "tcp_keepalives_idle": "77",
+    }  # fmt: skip
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        connection.execute("CREATE ROLE settled LOGIN SUPERUSER")
+        connection.execute("ALTER ROLE settled SET tcp_user_timeout = 88000")
+        connection.execute("ALTER DATABASE postgres SET tcp_keepalives_count = 9")
+        try:
+            found = in_effect(server.url.replace("postgres@", "settled@"))
+        finally:
+            connection.execute("ALTER DATABASE postgres RESET tcp_keepalives_count")
+    assert found == {**LETS_GO, "tcp_user_timeout": "88000", "tcp_keepalives_count": "9"}
+
+
+def test_a_client_looks_soon_whether_its_server_is_still_there(server: OwnPostgreSQL):
+    database = Database(server.url.replace("postgresql:", "postgresql+psycopg:"))
+    engine = database.engine()
+    with engine.connect() as connection:
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        with socket.socket(fileno=os.dup(driver.fileno())) as used:
+            idle = used.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+            unanswered = used.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+    database.close()
+    assert (idle, unanswered) == (NOTICED["keepalives_idle"], NOTICED["tcp_user_timeout"])
+
+
+def test_what_the_url_says_of_its_client_stays(server: OwnPostgreSQL):
+    given = "keepalives_idle=44&tcp_user_timeout=5500&connect_timeout=3"
+    database = Database(f"{server.url}?{given}".replace("postgresql:", "postgresql+psycopg:"))
+    with database.engine().connect() as connection:
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        found = driver.info.get_parameters()
+    database.close()
+    assert {name: found[name] for name in dict(parse_qsl(given))} == dict(parse_qsl(given))
+    assert found["keepalives_count"] == str(NOTICED["keepalives_count"])
+
+
+def test_a_lock_of_a_client_that_says_nothing_more_is_let_go(
+    server: OwnPostgreSQL, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(
+        "xhmtp_wsgi.postgresql_connection.LETS_GO",
+        {**LETS_GO, "idle_in_transaction_session_timeout": "300ms"},
+    )
+    url = server.url.replace("postgresql:", "postgresql+psycopg:")
+    silent, other = Database(url), Database(url)
+    add(silent, "locked")
+    change = text("UPDATE account SET created_at = 1 WHERE address = 'locked'")
+    changed = 0
+    with pytest.raises(DatabaseUnavailable), silent.transaction() as connection:
+        connection.execute(change)
+        with other.transaction() as second:
+            changed = second.execute(change).rowcount
+        connection.execute(change)
+    assert changed == 1, "the other waited no longer than that"
+    silent.close()
+    other.close()
 
 
 def _added(database: Database, name: str) -> bool:

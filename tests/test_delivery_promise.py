@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from sqlalchemy import select
 from webob import Request
 
+from tests import templates
 from tests.fakes.resolver import FakeResolver
 from tests.test_delivery import parts, reports
 from tests.world import ZONE, basic, call, make_world, site
@@ -62,6 +63,7 @@ class Promise(RuleBasedStateMachine):
         world = self.world
         world.resolver.set_zone(ZONE + SECOND)
         world.b.agent.accounts.add(READERS[1], None)
+        templates.copy_sqlite(self.directory / "c.db")
         c_settings = Settings.load(
             {"database": f"sqlite:///{self.directory}/c.db", "domain": {"c.example": {}}}
         )
@@ -229,7 +231,7 @@ class Promise(RuleBasedStateMachine):
 
 TestPromise = Promise.TestCase
 TestPromise.settings = settings(
-    max_examples=int(os.environ.get("XHMTP_EXAMPLES", "15")),
+    max_examples=int(os.environ.get("XHMTP_EXAMPLES", "10")),
     stateful_step_count=20,
     deadline=None,
     suppress_health_check=list(HealthCheck),

@@ -37,7 +37,7 @@ def links(answer: Response) -> dict[str, str]:
     return {link.attrib["rel"]: link.attrib["href"] for link in found}
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(max_size=60))
 def test_no_subject_makes_the_feed_unreadable(sqlite_world: World, subject: str):
     form = urlencode({"url": URL, "headers": "Subject: " + subject}, errors="replace").encode()

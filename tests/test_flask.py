@@ -1,6 +1,7 @@
 """XHMTP in a Flask application: its settings, its users, its session, its signal."""
 
 import logging
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -155,6 +156,17 @@ def test_a_site_that_tells_of_no_users_has_those_of_the_commands(tmp_path: Path)
     )
     assert feed(app.wsgi_app, "bob@a.example", "bob:builder").status_int == 200
     assert feed(app.wsgi_app, "bob@a.example", "bob:wrong").status_int == 401
+
+
+def test_the_commands_are_told_of_among_those_of_flask(tmp_path: Path):
+    app = application(tmp_path)
+    XHMTP(app)
+    run = app.test_cli_runner().invoke
+    assert re.search(r"\n +xhmtp +Private messages", run(args=["--help"]).output)
+    ours = run(args=["xhmtp", "--help"]).output
+    assert re.search(r"\n +notify ", ours)
+    assert not re.search(r"\n +init ", ours)
+    assert "No such command 'init'" in run(args=["xhmtp", "init"]).output
 
 
 def test_receivers_hear_of_arrivals_and_one_that_fails_harms_nothing(

@@ -146,7 +146,9 @@ def test_what_is_there_is_never_written_over(a: AgentServer, tmp_path: Path):
         assert "there already" in one_line(done, 1)
     assert there.read_text() == "precious"
     assert not (tmp_path / "elsewhere").exists()
-    assert "cannot be written" in one_line(generate(a, tmp_path / "no" / "x", "--no-passphrase"), 1)
+    nowhere = tmp_path / "no" / "x"
+    said = one_line(generate(a, nowhere, "--no-passphrase"), 1)
+    assert f"{nowhere}: No such file or directory" in said
     assert published(a) == []
 
 

@@ -10,7 +10,7 @@ from xhmtp_wsgi.errors import ConnectionFailed
 from xhmtp_wsgi.groups.passing_on import pass_on
 from xhmtp_wsgi.groups.work import _Work
 from xhmtp_wsgi.network import HTTPAnswer
-from xhmtp_wsgi.recipient import inbox
+from xhmtp_wsgi.recipient import tables as inbox_tables
 from xhmtp_wsgi.recipient.notice_text import fields_of
 from xhmtp_wsgi.sender import outbox
 from xhmtp_wsgi.sender.tables import messages, pieces
@@ -216,8 +216,8 @@ def test_what_is_done_is_emptied_and_still_known(quick_team: Team):
     assert quick_team.inbox(TEAM) == []
     with database.reading() as connection:
         (row,) = connection.execute(
-            select(inbox.notices).join(inbox.mailboxes)
-            .where(inbox.mailboxes.c.address == str(TEAM))
+            select(inbox_tables.notices).join(inbox_tables.mailboxes)
+            .where(inbox_tables.mailboxes.c.address == str(TEAM))
         ).all()  # fmt: skip
         assert (row.url, row.headers) == ("", b""), "no access code is kept"
         assert row.url_hash

@@ -16,6 +16,7 @@ from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.protocol.signed_message import sign_message
 from xhmtp_wsgi.protocol.ssh_signature import PublicKey, sign
 from xhmtp_wsgi.recipient import filters, inbox, reading
+from xhmtp_wsgi.recipient import tables as inbox_tables
 from xhmtp_wsgi.recipient.filters import Action
 from xhmtp_wsgi.recipient.notice_text import fields_of
 from xhmtp_wsgi.sender import author_keys
@@ -244,7 +245,7 @@ def test_a_message_by_another_than_its_notification_told_is_not_passed_on(quick_
     quick_team.write()
     with quick_team.world.a.agent.database.transaction() as connection:
         headers = b"From: carla@b.example\r\nSubject: hello\r\n"
-        connection.execute(update(inbox.notices).values(headers=headers))
+        connection.execute(update(inbox_tables.notices).values(headers=headers))
     quick_team.work()
     assert quick_team.subjects(ALICE) == []
     assert quick_team.subjects(CARLA) == ["Not passed on: hello"]

@@ -10,11 +10,13 @@ from tests.world import ALICE, BOB, World
 from xhmtp_wsgi import search
 from xhmtp_wsgi.database import Database
 from xhmtp_wsgi.errors import Malformed, NotFound
+from xhmtp_wsgi.protocol.conversation import thread_of
 from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.recipient import inbox, kept_copies, mailbox
 from xhmtp_wsgi.recipient import indexing as received
-from xhmtp_wsgi.recipient.inbox import Notice, notices
+from xhmtp_wsgi.recipient.inbox import Notice
 from xhmtp_wsgi.recipient.mailbox import ARCHIVE, INBOX, TRASH, Wanted
+from xhmtp_wsgi.recipient.tables import notices
 from xhmtp_wsgi.recipient.verdict import Check
 from xhmtp_wsgi.sender import drafts, outbox
 from xhmtp_wsgi.sender import indexing as sent
@@ -24,10 +26,10 @@ from xhmtp_wsgi.sender.tables import messages
 CHERYL = Endpoint.parse("cheryl@b.example")
 
 
-def send(world: World, subject: str, *lines: str) -> None:
+def send(world: World, subject: str, *lines: str, to: Endpoint = BOB) -> None:
     extra = "".join(f"{line}\r\n" for line in lines)
     world.inject(
-        f"From: alice@a.example\r\nTo: bob@b.example\r\nSubject: {subject}\r\n{extra}\r\nx".encode()
+        f"From: alice@a.example\r\nTo: {to}\r\nSubject: {subject}\r\n{extra}\r\nx".encode()
     )
     world.notify()
 
@@ -144,6 +146,18 @@ def test_a_conversation_is_found_by_references_and_by_what_is_answered(world: Wo
     assert subjects(found) == ["first", "Re: first", "no references"]
     sent = outbox.conversation(world.a.agent.database, ALICE, thread, 100)
     assert len(sent) == 2, "alice's side goes by the header alone"
+
+
+def test_the_name_of_a_conversation_is_not_taken_from_the_mailbox_of_another(world: World):
+    world.b.agent.accounts.add(CHERYL, "crow")
+    send(world, "first", "Message-ID: <1@a.example>")
+    send(world, "to bob alone", "Message-ID: <2@a.example>", "References: <1@a.example>")
+    send(world, "answers what cheryl never had", "In-Reply-To: <2@a.example>", to=CHERYL)
+    (bobs,) = {one.thread for one in all_of(world)}
+    (hers,) = mailbox.listed(database(world), CHERYL, Wanted(), limit=9)
+    assert hers.thread == thread_of({"in-reply-to": "<2@a.example>"})
+    assert hers.thread != bobs, "she would learn that they belong together"
+    assert subjects(mailbox.conversation(database(world), CHERYL, bobs or "", 9)) == []
 
 
 def test_a_copy_is_kept_octet_by_octet_with_what_was_checked(world: World):

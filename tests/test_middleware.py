@@ -158,7 +158,7 @@ def test_a_fault_of_ours_is_a_plain_500_and_tells_nothing(
     def broken(*_: object) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr(sqlite_world.a.agent.accounts, "authenticate", broken)
+    monkeypatch.setattr(sqlite_world.a.agent.accounts, "authenticate_row", broken)
     answer = sqlite_world.inject()
     assert answer.status_int == 500
     assert "secret" not in answer.text
@@ -193,6 +193,28 @@ def test_a_wrong_setting_is_named(given: Any, named: str):
     with pytest.raises(SettingsError) as caught:
         Settings.load(given)
     assert caught.value.setting == named
+
+
+@pytest.mark.parametrize(
+    ("given", "environ"),
+    [
+        ({"lease": 30}, {}),
+        ({"try_deadline": 300}, {}),
+        ({"lease": 8, "try_deadline": 9.5}, {}),
+        ({"lease": 60}, {"XHMTP_TRY_DEADLINE": "60"}),
+    ],
+)
+def test_a_lease_in_which_no_try_fits_is_refused(given: Any, environ: dict[str, str]):
+    with pytest.raises(SettingsError) as caught:
+        Settings.load({"domain": {"a.example": {}}, **given}, environ)
+    assert caught.value.setting == "lease"
+    assert "try_deadline" in str(caught.value)
+    assert "make lease longer, or try_deadline shorter" in str(caught.value)
+
+
+def test_a_lease_in_which_a_try_fits_is_taken():
+    settings = Settings.load({"domain": {"a.example": {}}, "lease": 8, "try_deadline": 7.5})
+    assert settings.lease > settings.try_deadline
 
 
 def test_the_environment_overrides_the_file():

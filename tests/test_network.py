@@ -636,6 +636,29 @@ def test_a_connection_that_was_closed_meanwhile_is_replaced_once(end: Callable[[
         assert len(server.requests) == 3
 
 
+def test_where_all_that_are_kept_were_closed_meanwhile_a_new_one_is_made():
+    both = threading.Barrier(2, timeout=20)
+
+    def script(visit: Visit) -> None:
+        visit.request()
+        if visit.number <= 2:
+            both.wait()
+        visit.send(CREATED)
+        # The first two end when they are to be used again.
+        visit.request()
+
+    with WebServer(script) as server:
+        client = network()
+        threads = [threading.Thread(target=post, args=(client, to(server))) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+        assert len(server.connections) == 2
+        assert post(client, to(server)).status == 201
+        assert len(server.connections) == 3
+
+
 @pytest.mark.parametrize("part", [b"H", HEAD, HEAD + b"Content-Length: 9\r\n\r\nx"])
 def test_once_anything_was_received_a_request_is_not_repeated(part: bytes):
     with WebServer(stale(lambda visit: visit.send(part))) as server:
@@ -654,7 +677,7 @@ def test_a_fresh_connection_that_ends_is_not_repeated():
 
 
 def test_the_number_of_pools_is_bounded(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("xhmtp_wsgi.network.MAX_POOLS", 2)
+    monkeypatch.setattr("xhmtp_wsgi.network_pools.MAX_POOLS", 2)
     with WebServer(always(CREATED)) as server:
         client = network("\n".join(f"h{n}.example. 60 A 127.0.0.1" for n in range(4)))
         for n in (0, 1, 2, 3, 3, 2):
@@ -749,7 +772,7 @@ def test_after_a_fork_the_child_has_connections_of_its_own():
     with WebServer(always(CREATED)) as server:
         client = network()
         post(client, to(server))
-        with client._lock:
+        with client._kept._lock:
             child = os.fork()
             if child == 0:
                 try:

@@ -13,6 +13,10 @@ import pytest
 from tests.command_process import ForkedCommand, run_command, start_command
 from tests.live.servers import until
 from tests.templates import copy_sqlite
+from xhmtp_wsgi import Settings
+from xhmtp_wsgi.agent import Agent, make_agent
+from xhmtp_wsgi.middleware import submit
+from xhmtp_wsgi.sender import outbox
 
 
 @pytest.fixture
@@ -43,6 +47,11 @@ def passes(database: Path) -> float:
     return float(row[0]) if row else 0.0
 
 
+def tries(agent: Agent, message: str) -> list[int]:
+    """How often each recipient of a message was tried to be told."""
+    return [one.tries for one in outbox.statuses(agent.database, message)]
+
+
 def test_a_loop_outlives_a_database_that_is_away_and_says_so_once(settings: Path, tmp_path: Path):
     database, errors = tmp_path / "xhmtp.db", tmp_path / "errors"
 
@@ -61,6 +70,27 @@ def test_a_loop_outlives_a_database_that_is_away_and_says_so_once(settings: Path
         assert said() == 1
         notifier.terminate()
         assert notifier.wait(60) == 0
+
+
+def test_a_loop_tells_of_what_is_handed_in_at_once(settings: Path, tmp_path: Path):
+    """Not when its time comes: that is in a day."""
+    message = b"From: a@a.example\r\nTo: b@b.example\r\n\r\nhello\r\n"
+    agent = make_agent(Settings.load(str(settings)))
+    notifier = start_command(
+        "xhmtp-notify", "--config", str(settings), "--loop", "86400", errors=tmp_path / "errors"
+    )
+    try:
+        until(lambda: passes(tmp_path / "xhmtp.db") > 0, "a pass")
+        for number in range(2):
+            new = message.replace(b"hello", b"%d" % number)
+            identifier = submit(agent, new, sender="a@a.example")
+            until(lambda sent=identifier: tries(agent, sent) == [1], "a try of it")  # type: ignore[misc]
+        notifier.terminate()
+        assert notifier.wait(60) == 0
+    finally:
+        if notifier.poll() is None:
+            os.kill(notifier.pid, signal.SIGKILL)
+        agent.database.close()
 
 
 def test_a_loop_ends_where_the_tables_are_another_programs(settings: Path, tmp_path: Path):

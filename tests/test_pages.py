@@ -10,7 +10,8 @@ import pytest
 from tests.fakes.browser import Browser
 from tests.world import BOB, World, basic
 from xhmtp_wsgi.protocol.endpoint import Endpoint
-from xhmtp_wsgi.recipient import filters, inbox, mailbox
+from xhmtp_wsgi.recipient import filters, mailbox
+from xhmtp_wsgi.recipient import tables as inbox_tables
 from xhmtp_wsgi.recipient.filters import Action
 from xhmtp_wsgi.recipient.mailbox import ARCHIVE, INBOX, TRASH, Wanted
 from xhmtp_wsgi.recipient.notice_text import fields_of
@@ -230,7 +231,7 @@ def test_what_is_known_of_the_sender_is_told_in_plain_words(sqlite_world: World,
     for told, results in CHECKS.items():
         checks = json.dumps([[name, result, "x"] for name, result in results.items()])
         with sqlite_world.b.agent.database.transaction() as connection:
-            connection.execute(inbox.notices.update().values(checks=checks))
+            connection.execute(inbox_tables.notices.update().values(checks=checks))
         bob.get("inbox")
         assert told in bob.page.text
         assert ("span", {"class": "doubt" if "not" in told else "good"}) in bob.page.elements

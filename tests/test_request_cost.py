@@ -11,10 +11,12 @@ import pytest
 from sqlalchemy import Connection, event
 
 from tests.test_fetch import sent
-from tests.world import BOB, MESSAGE, World, basic, call
+from tests.world import ALICE, BOB, MESSAGE, World, basic, call
 from xhmtp_wsgi.agent import Agent
 from xhmtp_wsgi.protocol.access_code import matches
-from xhmtp_wsgi.sender import opened_message
+from xhmtp_wsgi.protocol.endpoint import Endpoint
+from xhmtp_wsgi.responses import json_response
+from xhmtp_wsgi.sender import named_recipients, opened_message, outbox
 
 
 @dataclass
@@ -102,10 +104,52 @@ def test_what_is_handed_in_asks_for_nothing_twice(sqlite_world: World):
     sqlite_world.inject()
     with asked(sqlite_world.a.agent) as found:
         assert sqlite_world.inject(MESSAGE + b"another").status_int == 201
-    # The failed log-ins, the account, her choice of sealing; then all else in one transaction.
-    assert found.transactions == 4, found.statements
-    assert len(found.statements) == 10, found.statements
-    assert len(set(found.statements)) == 10, "nothing is asked for twice"
+    # The failed log-ins with the account; her choice of sealing; all else in one transaction.
+    assert found.transactions == 3, found.statements
+    assert len(found.statements) == 9, found.statements
+    assert len(set(found.statements)) == 9, "nothing is asked for twice"
+
+
+def test_recipients_of_our_own_are_asked_for_at_once(sqlite_world: World):
+    sqlite_world.inject()
+
+    def statements(count: int) -> int:
+        for number in range(count):
+            address = Endpoint.parse(f"user{number}.of{count}@a.example")
+            sqlite_world.a.agent.accounts.add(address, None)
+        to = "&".join(f"to=user{number}.of{count}@a.example" for number in range(count))
+        with asked(sqlite_world.a.agent) as found:
+            answer = sqlite_world.inject(MESSAGE + b"%d" % count, query=f"?{to}")
+        assert (answer.status_int, len(answer.json["recipients"])) == (201, count)
+        return len(found.statements)
+
+    assert statements(1) == statements(30) == 10
+
+
+def test_a_long_list_of_recipients_is_looked_up_whole(
+    sqlite_world: World, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(named_recipients, "AT_ONCE", 2)
+    for number in range(5):
+        sqlite_world.a.agent.accounts.add(Endpoint.parse(f"user{number}@a.example"), None)
+    to = [f"user{number}@a.example" for number in range(7)]
+    answer = sqlite_world.inject(query="?" + "&".join(f"to={one}" for one in to))
+    assert answer.status_int == 422
+    assert answer.json["recipients"] == dict.fromkeys(to[5:], "a.example has no such user")
+    answer = sqlite_world.inject(query="?" + "&".join(f"to={one}" for one in to[:5]))
+    assert [one["address"] for one in answer.json["recipients"]] == to[:5]
+
+
+def test_a_conversation_is_found_without_going_through_all_that_was_sent(sqlite_world: World):
+    sqlite_world.inject()
+    database = sqlite_world.a.agent.database
+    with asked(sqlite_world.a.agent) as found:
+        outbox.conversation(database, ALICE, "a thread", 10)
+    with database.reading() as connection:
+        statement = found.statements[0]
+        values = (1,) * statement.count("?")
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
+    assert any("ix_message_thread" in row.detail for row in plan), plan
 
 
 @pytest.mark.parametrize("policy", ["never", "known"])
@@ -114,3 +158,11 @@ def test_a_message_that_says_how_it_is_sealed_asks_for_no_choice(sqlite_world: W
         answer = sqlite_world.inject(query=f"?seal={policy}&subject=inside")
         assert answer.status_int == 201
     assert not [one for one in found.statements if "FROM preference" in one]
+
+
+def test_a_short_answer_is_laid_out_for_people_and_a_long_one_is_not():
+    short = json_response(200, {"recipients": ["bob@b.example"]})
+    long = json_response(200, {"recipients": ["böb@b.example"] * 1000})
+    assert short.text == '{\n  "recipients": [\n    "bob@b.example"\n  ]\n}\n'
+    assert long.text.count("\n") == 1
+    assert long.json == {"recipients": ["böb@b.example"] * 1000}

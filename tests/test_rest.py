@@ -211,6 +211,9 @@ def test_a_token_is_told_once_and_reads_the_feed_and_nothing_else(world: World):
     assert "token" not in listed
     as_password = basic("bob@b.example", made["token"])
     assert api(world, "", authorization=as_password).status_int == 401
+    in_query = f"?token={made['token']}"
+    assert api(world, in_query, authorization=None).status_int == 401
+    assert api(world, f"/tokens{in_query}", authorization=None).status_int == 401
     assert api(world, f"/tokens/{listed['id']}", "DELETE").status_int == 204
     assert call(world.b, made["feed"]).status_int == 401
 

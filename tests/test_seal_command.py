@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from tests.at_terminal import at_terminal
 from tests.live.servers import need
 from tests.sealed_world import fetched, new_key, notices, opened, sign
+from tests.templates import copy_sqlite
 from tests.test_ssh_signature import keygen
 from tests.world import ALICE, BOB, World
 from xhmtp_wsgi import Settings
@@ -84,6 +85,7 @@ def desk(sqlite_world: World, tmp_path: Path) -> Desk:
     sign(sqlite_world)
     for name in NAMES[1:]:
         sqlite_world.b.agent.accounts.add(Endpoint.parse(f"{name}@b.example"), "theirs")
+    copy_sqlite(tmp_path / "client.db")
     settings = Settings.load({"database": f"sqlite:///{tmp_path}/client.db"}, needs_domain=False)
     client = make_agent(
         settings,

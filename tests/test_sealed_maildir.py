@@ -5,7 +5,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from email.message import Message
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,8 +17,9 @@ from tests.test_ssh_signature import keygen
 from tests.world import ALICE, BOB, World
 from xhmtp_wsgi import preferences
 from xhmtp_wsgi.commands import identity_files as identity_files_module
+from xhmtp_wsgi.commands import opened_messages
 from xhmtp_wsgi.commands.embedded import embedded_commands
-from xhmtp_wsgi.commands.opening import is_sealed_message, still_sealed
+from xhmtp_wsgi.commands.opened_messages import is_sealed_message, still_sealed
 from xhmtp_wsgi.errors import MalformedSeal
 from xhmtp_wsgi.maildir.state import Body
 from xhmtp_wsgi.network import HTTPAnswer
@@ -38,8 +38,6 @@ from xhmtp_wsgi.recipient.inbox import Notice
 from xhmtp_wsgi.recipient.reading import ReadMessage
 from xhmtp_wsgi.sender import author_keys
 
-# Of the same name in the package is the command.
-opening_module = import_module("xhmtp_wsgi.commands.opening")
 MESSAGE = (
     b"From: Alice <alice@a.example>\r\nTo: bob@b.example\r\nSubject: the lamplighter\r\n"
     b"Message-ID: <one@a.example>\r\nX-Own: kept\r\n\r\nMeet at the viaduct.\r\n"
@@ -179,7 +177,7 @@ def test_another_key_does_not_open_it(desk: Desk):
 
 
 def asked_for(
-    monkeypatch: pytest.MonkeyPatch, answer: str, module: ModuleType = opening_module
+    monkeypatch: pytest.MonkeyPatch, answer: str, module: ModuleType = opened_messages
 ) -> list[str]:
     """Has bob type that; what he was asked for."""
     questions: list[str] = []

@@ -128,6 +128,8 @@ def test_a_reply_to_a_sealed_message_is_sealed_and_goes_to_all_inside(
     bob, alice = key_of(a, BOB), key_of(a, ALICE)
     key_of(a, CAROL)
     (tmp_path / "key.txt").write_text(bob.text())
+    # What was sent before shall not arrive after it.
+    a.must("xhmtp-notify")
     a.must(
         "xhmtp", "send", "--from", ALICE, "--to", BOB, "--cc", CAROL, "--subject", "quarry",
         "--seal", "always", typed="at the viaduct",

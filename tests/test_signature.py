@@ -16,12 +16,12 @@ from xhmtp_wsgi.discovery import AgentTarget, Discovery
 from xhmtp_wsgi.dns_resolver import CachingResolver
 from xhmtp_wsgi.errors import Duplicate, NotFound, SignatureInvalid, XHMTPError
 from xhmtp_wsgi.network import HTTPAnswer
+from xhmtp_wsgi.protocol.request_signer import RequestSigner
 from xhmtp_wsgi.protocol.signature import (
     KeyName,
     key_of,
     key_record,
     parse_key_record,
-    sign_request,
     verify_request,
 )
 from xhmtp_wsgi.recipient import inbox
@@ -41,7 +41,7 @@ def public(seed: bytes = SEED) -> bytes:
 
 
 def signed(body: bytes, *, name: KeyName = NAME, seed: bytes = SEED, now: float = NOW):
-    fields = sign_request(url=URL, content_type=FORM, body=body, seed=seed, name=name, now=now)
+    fields = RequestSigner(seed, name, FORM).sign(body, now)
     return {"content-type": FORM, **{field.lower(): value for field, value in fields.items()}}
 
 

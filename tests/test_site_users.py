@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.by_hand import feed, inject, message
+from tests.templates import copy_sqlite
 from tests.world import basic, call, site
 from xhmtp_wsgi import XHMTP
 from xhmtp_wsgi.protocol.endpoint import Endpoint
@@ -39,6 +40,7 @@ BCRYPT = LINES["bcrypt (-B)"]
 
 def with_settings(directory: Path, users: SiteUsers | None = None, **settings: Any) -> XHMTP:
     """A plain WSGI site with those settings."""
+    copy_sqlite(directory / "xhmtp.db")
     domain = {"a.example": {"prefix": "xhmtp", "agent": "http://server.a.example"}}
     return XHMTP(
         site,

@@ -467,9 +467,7 @@ FILES = {
 }  # fmt: skip
 
 
-@settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_value_anywhere_and_none_is_taken_or_refused_in_one_line(
     hosts: Hosts, tmp_path: Path, data: st.DataObject

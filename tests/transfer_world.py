@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from tests.templates import copy_sqlite
 from tests.world import ALICE, BOB, MESSAGE, World, basic, call, site
 from xhmtp_wsgi import XHMTP, Settings, preferences
 from xhmtp_wsgi.addressing import aliases
@@ -134,6 +135,8 @@ def _work_on_mailbox(agent: Agent, fetched: str, now: float) -> None:
 @contextmanager
 def new_host(world: World, directory: Path, url: str, **options: Any) -> Iterator[Agent]:
     """Another host for both domains, with an empty database."""
+    if url.startswith("sqlite:///"):
+        copy_sqlite(Path(url.removeprefix("sqlite:///")))
     agent = make_agent(
         Settings.load(
             {

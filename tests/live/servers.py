@@ -34,6 +34,17 @@ def need(program: str) -> str:
     return found
 
 
+def another_clock(offset: str) -> dict[str, str]:
+    """The environment of a process whose clock is ahead or behind, by Debian's libfaketime.
+
+    Not by its program: what that leaves in /dev/shm where it is killed, the next of its number
+    stumbles over.
+    """
+    need("faketime")
+    (library,) = Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")
+    return {"LD_PRELOAD": str(library), "FAKETIME": offset}
+
+
 def free_port(address: str = "127.0.0.1") -> int:
     """A port that nothing answers on, at this moment."""
     with socket.socket() as probe:
@@ -146,7 +157,10 @@ class AgentServer:
     extra_settings: str = ""
     more_domains: tuple[str, ...] = ()
     port: int = 0
-    process: subprocess.Popen[bytes] | None = None
+    forked: bool = True
+    """Not where it is to be in this thread's own network, to load a library of the environment's,
+    or to have its memory measured."""
+    process: subprocess.Popen[bytes] | ForkedCommand | None = None
 
     def __post_init__(self) -> None:
         self.port = self.port or free_port(self.address)
@@ -221,27 +235,28 @@ class AgentServer:
 
     def start(self) -> None:
         """Starts it, and waits until it answers."""
+        self.process = self._gunicorn(
+            "--bind", f"{self.address}:{self.port}", "--no-control-socket",
+            *self.options, self.application,
+        )  # fmt: skip
+        until(self.is_up, f"{self.domain} answers")
+
+    def _gunicorn(self, *arguments: str) -> subprocess.Popen[bytes] | ForkedCommand:
         environment = {
             **os.environ,
             "XHMTP_CONFIG": str(self.settings),
             "PYTHONPATH": str(Path(__file__).parents[2]),
             **self.environment,
         }
+        if self.forked:
+            return start_command(
+                "gunicorn", *arguments,
+                printed=self.log, errors=self.log, environment=environment,
+            )  # fmt: skip
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [
-                    str(BIN / "gunicorn"),
-                    "--bind",
-                    f"{self.address}:{self.port}",
-                    "--no-control-socket",
-                    *self.options,
-                    self.application,
-                ],
-                env=environment,
-                stdout=log,
-                stderr=log,
+            return subprocess.Popen(
+                [str(BIN / "gunicorn"), *arguments], env=environment, stdout=log, stderr=log
             )
-        until(self.is_up, f"{self.domain} answers")
 
     def is_up(self) -> bool:
         """Does it answer?"""

@@ -24,9 +24,11 @@ from tests.conftest import new_postgresql_database
 from tests.fakes.web_server import Authority, WebServer, always
 from tests.live.delivery import fill, name_server
 from tests.live.installation import Installation
-from tests.live.servers import AgentServer, free_port, need, running, until
+from tests.live.servers import AgentServer, another_clock, free_port, need, running, until
 from xhmtp_wsgi import counters
 from xhmtp_wsgi.commands.xhmtp import main
+from xhmtp_wsgi.protocol.message_url import MessageURL
+from xhmtp_wsgi.recipient.authorship import check_agent
 from xhmtp_wsgi.sender.tables import deliveries
 
 pytestmark = [pytest.mark.live, pytest.mark.xdist_group("check")]
@@ -311,7 +313,8 @@ def test_another_key_under_our_name_is_named(well: Installation):
 @pytest.mark.parametrize(
     ("line", "check", "fault"),
     [
-        ('agent = "http://www.a.example"', "dns.srv", "agent in the settings is http://www."),
+        ('agent = "http://www.a.example"', "dns.agent", "agent in the settings is http://www."),
+        ('agent = "http://server.a.example"', "dns.srv", "but agent in the settings is"),
         ('agent = "https://server.a.example"', "dns.srv", "_xhmtps._tcp.a.example. SRV 0 0 443"),
         ('prefix = "in/box"', "dns.prefix", "prefix in the settings is in/box"),
     ],
@@ -323,6 +326,20 @@ def test_records_that_differ_from_the_settings_are_named(
     said = well.check(settings=changed)
     assert fault in said.of(check)
     assert "take " in said.of(check)
+
+
+def test_a_host_of_our_messages_that_no_record_names_is_said_to_fail_everywhere(well: Installation):
+    elsewhere = 'agent = "http://www.a.example"'
+    changed = well.changed_settings(f'[domain."{DOMAIN}"]', f'[domain."{DOMAIN}"]\n{elsewhere}')
+    said = well.check(settings=changed)
+    assert said.wrong() == {"dns.agent", "agent.settings"}
+    assert "the check agent fails at every agent" in said.of("dns.agent")
+    named = f"http://server.a.example:{well.server.port}"
+    assert f'agent = "{named}", or take agent out' in said.of("dns.agent")
+    assert "publish: _xhmtp._tcp.a.example. SRV 0 0 80 www.a.example." in said.of("dns.agent")
+    # It is as the finding says: a receiver asks the same records.
+    url = MessageURL.parse("http://bob%40b.example:code@www.a.example/xhmtp/alice/1")
+    assert check_agent(url, DOMAIN, well.agent().discovery).result == "fail"
 
 
 def test_an_address_that_others_refuse_is_named(well: Installation):
@@ -486,17 +503,13 @@ def test_a_web_server_on_another_database_is_named(well: Installation, tmp_path:
 
 
 def test_a_web_server_whose_clock_is_off_is_named(tmp_path: Path):
-    faketime = need("faketime")
+    environment = another_clock("+90s")
     with name_server() as dns:
-        server = AgentServer(DOMAIN, "127.0.0.1", tmp_path / "a", dns.port)
+        server = AgentServer(DOMAIN, "127.0.0.1", tmp_path / "a", dns.port, forked=False)
         made = Installation(server, dns)
         made.prepare()
         made.database.chmod(0o600)
-        library = subprocess.run(
-            [faketime, "-f", "+90s", "printenv", "LD_PRELOAD"],
-            capture_output=True, text=True, check=True,
-        ).stdout.strip()  # fmt: skip
-        server.environment = {"LD_PRELOAD": library, "FAKETIME": "+90s"}
+        server.environment = environment
         with running(server):
             said = made.check()
     assert said.wrong() == {"clock"}

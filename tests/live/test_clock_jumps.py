@@ -1,5 +1,6 @@
 """The clock jumps between passes, by Debian's faketime: nothing is lost, and nothing stormed."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from tests.fakes.web_server import CREATED, Visit, WebServer
 from tests.live.delivery import fill, name_server, sender, sink_zone, states
-from tests.live.servers import BIN, AgentServer, need
+from tests.live.servers import BIN, AgentServer, another_clock, need
 
 pytestmark = [pytest.mark.live]
 
@@ -17,7 +18,8 @@ COUNT = 20
 def notify_at(a: AgentServer, offset: str) -> None:
     """A pass by a clock that is so much ahead or behind."""
     done = subprocess.run(
-        [need("faketime"), "-f", offset, str(BIN / "xhmtp-notify"), "--config", str(a.settings)],
+        [str(BIN / "xhmtp-notify"), "--config", str(a.settings)],
+        env={**os.environ, **another_clock(offset)},
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")

@@ -193,7 +193,8 @@ def test_what_was_kept_is_read_while_the_sender_is_down_and_the_rest_afterwards(
         open_message(bob, "Not yet opened")
         assert "Its sender's server is not reached" in bob.inner_text("main")
         assert "No copy was kept here" in bob.inner_text("main")
-        bob.get_by_role("button", name="Try again").click()
+        with bob.expect_navigation():
+            bob.get_by_role("button", name="Try again").click()
         assert "Its sender's server is not reached" in bob.inner_text("main")
     finally:
         sites.a.start()
@@ -357,10 +358,12 @@ def test_every_page_is_right_in_every_look(sites: Sites, tmp_path: Path):
     look("sent-message", "sent", lunch.identifier)
     look("withdraw", "sent", lunch.identifier, "withdraw")
     bob.goto(url(sites.b, str(BOB), "message", rich))
-    bob.get_by_role("button", name="Forward").click()
+    with bob.expect_navigation():
+        bob.get_by_role("button", name="Forward").click()
     look("compose-forward")
     bob.get_by_label("To", exact=True).fill("nobody@b.example, carol@@c.example")
-    bob.get_by_role("button", name="Send").click()
+    with bob.expect_navigation():
+        bob.get_by_role("button", name="Send").click()
     look("compose-wrong")
     look("compose", "compose")
     look("drafts", "drafts")

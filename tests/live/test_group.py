@@ -20,6 +20,7 @@ from xhmtp_wsgi import groups
 from xhmtp_wsgi.accounts import accounts
 from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.recipient import inbox, reading
+from xhmtp_wsgi.recipient import tables as inbox_tables
 from xhmtp_wsgi.recipient.notice_text import fields_of
 from xhmtp_wsgi.sender.tables import deliveries, messages, pieces
 
@@ -122,8 +123,8 @@ def test_a_group_of_a_thousand_on_fifty_domains(sites: Sites, record_property):
         assert connection.execute(codes).scalar_one() == ALL, "each has a code of his own"
     with theirs.reading() as connection:
         boxes = connection.execute(
-            select(func.count(), func.max(inbox.mailboxes.c.last_position)).select_from(
-                inbox.mailboxes
+            select(func.count(), func.max(inbox_tables.mailboxes.c.last_position)).select_from(
+                inbox_tables.mailboxes
             )
         ).one()
         assert boxes == (ALL, 1), "each was told once"

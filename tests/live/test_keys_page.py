@@ -79,7 +79,8 @@ def test_keys_are_published_and_taken_back_without_script_and_readably(site: Sit
         (SEALING, "The public key", second),
     ):
         part(page, heading).get_by_label(label, exact=True).fill(text)
-        part(page, heading).get_by_role("button", name="Publish it").click()
+        with page.expect_navigation():
+            part(page, heading).get_by_role("button", name="Publish it").click()
         assert "The key is published" in page.inner_text("[role=status]")
     looked.reload()
     wrong += look_at(looked, "keys-some", looks=BRIEFLY)
@@ -87,12 +88,14 @@ def test_keys_are_published_and_taken_back_without_script_and_readably(site: Sit
     hybrid = Identity.generate(post_quantum=True).recipient
     part(page, SEALING).get_by_label("The public key").fill(str(hybrid))
     part(page, SEALING).get_by_label("Remove those that are there").check()
-    part(page, SEALING).get_by_role("button", name="Publish it").click()
+    with page.expect_navigation():
+        part(page, SEALING).get_by_role("button", name="Publish it").click()
     assert sealing_keys.recipients_of(site.agent.database, BOB) == (hybrid,)
     looked.reload()
     wrong += look_at(looked, "keys-post-quantum", looks=ONCE)
     for heading in (SIGNING, SEALING, OPENPGP_PART):
-        part(page, heading).get_by_role("button", name="Remove the key").click()
+        with page.expect_navigation():
+            part(page, heading).get_by_role("button", name="Remove the key").click()
         assert "no longer published" in page.inner_text("[role=status]")
         assert "You publish none" in part(page, heading).inner_text()
     assert wrong == []
@@ -104,7 +107,8 @@ def test_what_is_wrong_is_told_where_it_is_and_a_secret_is_not_shown_again(site:
     part(page, SEALING).get_by_label("The public key").fill(
         f"# {secret.recipient}\n{secret.text()}"
     )
-    part(page, SEALING).get_by_role("button", name="Publish it").click()
+    with page.expect_navigation():
+        part(page, SEALING).get_by_role("button", name="Publish it").click()
     told = part(page, SEALING).get_by_role("alert").inner_text()
     assert told.startswith("That is a secret key: keep it to yourself.")
     assert secret.text() not in page.content()
@@ -117,7 +121,8 @@ def test_what_is_wrong_is_told_where_it_is_and_a_secret_is_not_shown_again(site:
     assert told in described
     wrong += look_at(page, "keys-secret", looks=BRIEFLY)
     part(page, OPENPGP_PART).get_by_label("The public key").fill("hello")
-    part(page, OPENPGP_PART).get_by_role("button", name="Publish it").click()
+    with page.expect_navigation():
+        part(page, OPENPGP_PART).get_by_role("button", name="Publish it").click()
     told = part(page, OPENPGP_PART).get_by_role("alert").inner_text()
     assert told.startswith("That cannot be published")
     assert page.get_by_role("alert").count() == 1

@@ -22,7 +22,7 @@ from tests.live.servers import PREFIX, AgentServer, running, until
 from tests.world import basic
 from xhmtp_wsgi.agent import Agent
 from xhmtp_wsgi.protocol.endpoint import Endpoint
-from xhmtp_wsgi.recipient.inbox import mailboxes
+from xhmtp_wsgi.recipient.tables import mailboxes
 from xhmtp_wsgi.sender.tables import deliveries, messages, pieces
 
 pytestmark = [pytest.mark.live]
@@ -32,6 +32,7 @@ READERS = [f"{name}@{domain}" for domain in DOMAINS for name in ("ann", "bob")]
 # Short, so that what a killed notifier held is soon free again.
 SETTINGS = "lease = 2\ntry_deadline = 1\nretry_first = 0.5\nretry_longest = 1\n"
 KILLS = int(os.environ.get("XHMTP_KILLS", "16"))
+MESSAGES = 8 * KILLS  # so that there is work to the last
 # Preloaded, so that a worker that was killed is soon there again.
 GUNICORN = ("--workers", "2", "--threads", "4", "--preload")
 
@@ -60,15 +61,15 @@ class Ends:
 @pytest.fixture
 def ends(quick_path: Path, request: pytest.FixtureRequest) -> Iterator[Ends]:
     with name_server() as dns:
-        yield from _ends(quick_path, dns, SETTINGS + getattr(request, "param", ""))
+        yield from _ends(quick_path, dns, *getattr(request, "param", ("", "")))
 
 
-def _ends(directory: Path, dns: NameServer, settings: str) -> Iterator[Ends]:
-    a = sender(directory, dns.port, settings)
+def _ends(directory: Path, dns: NameServer, sending: str, taking: str) -> Iterator[Ends]:
+    a = sender(directory, dns.port, SETTINGS + sending)
     a.options = GUNICORN
     b = AgentServer(
         DOMAINS[0], "127.0.0.2", directory / "b", dns.port,
-        more_domains=DOMAINS[1:], options=GUNICORN,
+        more_domains=DOMAINS[1:], options=GUNICORN, extra_settings=taking,
     )  # fmt: skip
     dns.set_zone(a.records() + b.records())
     receiving = b.agent()
@@ -78,10 +79,11 @@ def _ends(directory: Path, dns: NameServer, settings: str) -> Iterator[Ends]:
         yield Ends(a, b, a.agent(), receiving)
 
 
-@pytest.mark.parametrize("ends", ["concurrency = 1"], indirect=True, ids=["slowly"])
+@pytest.mark.parametrize("ends", [("concurrency = 1", "max_batch = 2")],
+                         indirect=True, ids=["slowly"])  # fmt: skip
 def test_a_notifier_killed_again_and_again_tells_everybody_once(ends: Ends):
     chance = random.Random()
-    identifiers = fill(ends.sending, READERS, 4 * KILLS)
+    identifiers = fill(ends.sending, READERS, MESSAGES)
     at_work = 0
     for _ in range(KILLS):
         notifier = ends.a.fork("xhmtp-notify", "--loop", "0.1")
@@ -98,7 +100,7 @@ def test_a_notifier_killed_again_and_again_tells_everybody_once(ends: Ends):
     assert waiting(ends.sending), "there was work to the last"
     assert at_work >= KILLS / 2
     until(ends.delivered, "everybody is told", 120)
-    assert states(ends.sending) == {"notified": 4 * KILLS * len(READERS)}
+    assert states(ends.sending) == {"notified": MESSAGES * len(READERS)}
     for reader in READERS:
         assert Counter(told(ends.receiving, reader)) == Counter(identifiers)
 

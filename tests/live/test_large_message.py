@@ -55,7 +55,7 @@ class MemoryWatch:
 
 def test_a_message_of_200_mb_takes_less_than_32_mb_of_memory(tmp_path: Path, record_property):
     nsd = Nsd(tmp_path)
-    a = AgentServer("a.example", "127.0.0.1", tmp_path / "a", nsd.port)
+    a = AgentServer("a.example", "127.0.0.1", tmp_path / "a", nsd.port, forked=False)
     file = tmp_path / "large.eml"
     digest = _write(file)
     try:

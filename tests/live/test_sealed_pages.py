@@ -175,7 +175,8 @@ def test_a_key_is_made_and_kept_with_words_that_are_readable(site: Site):
     page.goto(site.url("message", identifier(site, 1, ANN), of=ANN))
     page.wait_for_selector("text=This site does not hold a key of yours")
     wrong += look_at(page, "sealed-no-key", looks=BRIEFLY)
-    page.get_by_role("link", name="Let this site open sealed messages for you").click()
+    with page.expect_navigation():
+        page.get_by_role("link", name="Let this site open sealed messages for you").click()
     wrong += look_at(page, "sealed-settings-none", looks=ONCE)
     page.locator("#make-password").fill("not hers")
     page.get_by_role("button", name="Make a key").click()
@@ -190,7 +191,8 @@ def test_a_key_is_made_and_kept_with_words_that_are_readable(site: Site):
     assert found is not None
     identity = Identity.parse(found[0])
     assert sealing_keys.recipients_of(site.agent.database, ANN) == (identity.recipient,)
-    page.get_by_role("link", name="I have a copy").click()
+    with page.expect_navigation():
+        page.get_by_role("link", name="I have a copy").click()
     assert "AGE-SECRET-KEY-1" not in page.content()
     assert wrong == []
 

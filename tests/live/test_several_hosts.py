@@ -41,7 +41,8 @@ BOB, BEN = "bob@b.example", "ben@b.example"
 PORT = 8000  # of every host
 NAME = "xhmtp.a.example"
 """All hosts of a.example: what message URLs are made of, and so named by its SRV record too."""
-# A database's server lets go of what a host held that is gone: docs/scaling.md has longer ones.
+# A database's server lets go of what a host held that is gone: sooner than connections of ours
+# ask it to, which leave it at that.
 LETS_GO = (
     "tcp_keepalives_idle=1", "tcp_keepalives_interval=1", "tcp_keepalives_count=2",
     "tcp_user_timeout=2000", "idle_in_transaction_session_timeout=3000",
@@ -159,7 +160,9 @@ def server(
     host: Host, middle: Host, domain: str, directory: Path, dns: int, database: str, name: str
 ):
     """An agent with a directory, settings and a key directory of its own, as on another machine."""
-    made = AgentServer(domain, host.address, directory, dns, port=PORT, options=("--threads", "4"))
+    made = AgentServer(
+        domain, host.address, directory, dns, port=PORT, options=("--threads", "4"), forked=False
+    )
     made.settings.write_text(
         SETTINGS.format(
             database=database, address=middle.address, dns=dns, network=NETWORK, domain=domain,

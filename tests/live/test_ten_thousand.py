@@ -17,6 +17,7 @@ from tests.world import basic
 from xhmtp_wsgi.accounts import accounts
 from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.recipient import inbox
+from xhmtp_wsgi.recipient import tables as inbox_tables
 from xhmtp_wsgi.sender.tables import messages, pieces
 
 pytestmark = [pytest.mark.live]
@@ -51,8 +52,8 @@ def test_a_message_to_thousands(quick_path: Path, record_property):
         assert states(agent) == {"notified": ALL - REFUSED, "refused": REFUSED}
         with b_agent.database.reading() as connection:
             assert connection.execute(
-                select(func.count(), func.max(inbox.mailboxes.c.last_position)).select_from(
-                    inbox.mailboxes
+                select(func.count(), func.max(inbox_tables.mailboxes.c.last_position)).select_from(
+                    inbox_tables.mailboxes
                 )
             ).one() == (ALL - REFUSED, 1)
         with agent.database.reading() as connection:
