@@ -73,9 +73,12 @@ class BatchAttempts:
         # The domain of the authors signs, and what is anonymous is not signed; for what is sealed
         # an agent may do that is not believed otherwise.
         groups: defaultdict[tuple[str, bool, bool], list[_Entry]] = defaultdict(list)
+        letters = self._letters.found(claims)
         for claim in claims:
             try:
-                letter = self._letters.of(claim)
+                letter = letters.get((claim.message, claim.representation))
+                if letter is None:
+                    letter = self._letters.of(claim)
             except Exception as error:
                 tries.append(self._judge.failed(claim, error))
                 continue

@@ -88,20 +88,27 @@ class Letters:
 
     def prepare(self, claims: Iterable[Claim]) -> None:
         """Reads what these tell of; whatever cannot be had shows when it is asked for."""
+        self.found(claims)
+
+    def found(self, claims: Iterable[Claim]) -> dict[Key, Letter]:
+        """The letters of these as far as they can be had; what is not kept is read together."""
         wanted = dict.fromkeys((claim.message, claim.representation) for claim in claims)
         with self._lock:
-            missing = iter([key for key in wanted if key not in self._kept])
+            found = {key: self._kept[key] for key in wanted if key in self._kept}
+        missing = iter([key for key in wanted if key not in found])
         while some := list(islice(missing, READ_AT_ONCE)):
             try:
                 with self._database.reading() as connection:
                     rows = _rows(connection, some)
             except Transient:
-                return
+                break
             for key, (message, content) in rows.items():
                 try:
-                    self._keep(key, letter_of(message, content))
+                    found[key] = letter_of(message, content)
                 except Exception:  # noqa: S112 - of() raises it, for those entries alone
                     continue
+                self._keep(key, found[key])
+        return found
 
     def of(self, claim: Claim) -> Letter:
         """What that entry's recipient is told. Raises LookupError where there is no message."""

@@ -182,7 +182,13 @@ class NotifierPass:
             window.was_failing |= found.gate is Gate.PROBE
         for domain in [name for name, window in self._windows.items() if window.is_done]:
             del self._windows[domain]
-        self._attempts.prepare(claim for found in claimed.values() for claim in found.claims)
+        # Those of a batch are read when it is made: all at once, they would not be kept so long.
+        self._attempts.prepare(
+            claim
+            for domain, found in claimed.items()
+            if self._announcements.at_once(domain) == 1
+            for claim in found.claims
+        )
 
     def _gather(self) -> None:
         """Waits for a try to end, and takes in what has ended."""

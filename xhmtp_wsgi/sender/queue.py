@@ -41,21 +41,19 @@ from xhmtp_wsgi.sender.tables import deliveries
 PUT_OFF_AT_ONCE = 1000  # entries of a destination in one transaction
 
 # Statements are built once; the names of their parameters must not be those of columns.
-_IS_DUE = and_(
-    or_(
-        deliveries.c.next_try_at <= bindparam("b_due_by"),
-        deliveries.c.next_try_at > bindparam("b_due_never"),
-    ),
-    or_(
-        deliveries.c.lease_until.is_(None),
-        deliveries.c.lease_until <= bindparam("b_leases_at"),
-        deliveries.c.lease_until > bindparam("b_leases_never"),
-    ),
+_HAS_COME = deliveries.c.next_try_at <= bindparam("b_due_by")
+_CLOCK_WAS_SET_BACK = deliveries.c.next_try_at > bindparam("b_due_never")
+_IS_FREE = or_(
+    deliveries.c.lease_until.is_(None),
+    deliveries.c.lease_until <= bindparam("b_leases_at"),
+    deliveries.c.lease_until > bindparam("b_leases_never"),
 )
+_IS_DUE = and_(or_(_HAS_COME, _CLOCK_WAS_SET_BACK), _IS_FREE)
 _NEWEST = select(func.max(deliveries.c.id))
 _DUE_DOMAINS = (
     select(deliveries.c.domain, func.count().label("entries"))
-    .where(_IS_DUE)
+    # Said again, so that only what still waits is looked at, by its index.
+    .where(_IS_DUE, deliveries.c.next_try_at.is_not(None))
     .group_by(deliveries.c.domain)
     .order_by(func.min(deliveries.c.next_try_at))
 )
@@ -189,18 +187,22 @@ def claim(
 def _claim(
     connection: Connection, domain: str, limit: int, now: float, due_by: float, terms: Terms
 ) -> tuple[Claim, ...]:
-    found = connection.execute(
-        _claim_statement(terms.schedule.doublings),
-        {
-            **_due(due_by, terms, leases_at=now),
-            **_waits(now, terms.schedule),
-            "b_domain": domain,
-            "b_limit": limit,
-            "b_owner": terms.owner,
-            "b_now": now,
-            "b_lease_until": now + terms.lease,
-        },
-    ).all()
+    asked = {
+        **_due(due_by, terms, leases_at=now),
+        **_waits(now, terms.schedule),
+        "b_domain": domain,
+        "b_limit": limit,
+        "b_owner": terms.owner,
+        "b_now": now,
+        "b_lease_until": now + terms.lease,
+    }
+    doublings = terms.schedule.doublings
+    found = connection.execute(_claim_statement(doublings, set_back=False), asked).all()
+    if len(found) < limit:
+        # Apart from the others, which are then found in their order, and not sorted each time.
+        asked["b_limit"] = limit - len(found)
+        ahead = _claim_statement(doublings, set_back=True)
+        found = [*found, *connection.execute(ahead, asked)]
     return tuple(
         Claim(
             row.id,
@@ -219,11 +221,15 @@ def _claim(
 
 
 @cache
-def _claim_statement(doublings: int) -> ReturningUpdate[Any]:
-    """Claims entries of one destination, for a schedule of so many waits before the longest."""
+def _claim_statement(doublings: int, *, set_back: bool) -> ReturningUpdate[Any]:
+    """Claims entries of one destination, for a schedule of so many waits before the longest.
+
+    ``set_back``: not those whose time has come, but those that a clock wrote which was ahead.
+    """
+    which = _CLOCK_WAS_SET_BACK if set_back else _HAS_COME
     due = (
         select(deliveries.c.id)
-        .where(deliveries.c.domain == bindparam("b_domain"), _IS_DUE)
+        .where(deliveries.c.domain == bindparam("b_domain"), which, _IS_FREE)
         .order_by(deliveries.c.next_try_at, deliveries.c.id)
         .limit(bindparam("b_limit"))
         # SQLite's writer lock serves the same end, and SQLAlchemy drops the clause there.
