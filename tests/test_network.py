@@ -515,15 +515,14 @@ HEAD = b"HTTP/1.1 201 Created\r\n"
             drips(b"1\r\nx\r\n" * 90, HEAD + b"Transfer-Encoding: chunked\r\n\r\n"), id="chunks"
         ),
         pytest.param(drips(b"HTTP/1.1 100 C\r\n\r\n" * 30), id="100 Continue"),
-        pytest.param(lambda visit: visit.server.stopping.wait(20), id="silence"),
+        pytest.param(Visit.keep_silent, id="silence"),
     ],
 )
 def test_whatever_is_dribbled_the_request_ends_by_its_deadline(script: Script):
     with WebServer(script) as server:
-        begun = time.monotonic()
         with pytest.raises(DeadlineExceeded):
             post(network(deadline=0.4), to(server))
-        assert 0.3 < time.monotonic() - begun < 1.4
+        assert not server.finished.is_set()
 
 
 def test_a_dribbled_tls_handshake_ends_by_the_deadline():
@@ -531,18 +530,16 @@ def test_a_dribbled_tls_handshake_ends_by_the_deadline():
         visit.drip(b"\x16\x03\x03\x3f\xff" + b"\x02\0\x3f\xf0" + b"\x03" * 500)
 
     with WebServer(script) as server:
-        begun = time.monotonic()
         with pytest.raises(DeadlineExceeded):
             post(network(deadline=0.4), to(server, "https"))
-        assert 0.3 < time.monotonic() - begun < 1.4
+        assert not server.finished.is_set()
 
 
 def test_silence_ends_before_the_deadline():
-    with WebServer(lambda visit: visit.server.stopping.wait(20)) as server:
-        begun = time.monotonic()
+    with WebServer(Visit.keep_silent) as server:
         with pytest.raises(DeadlineExceeded):
-            post(network(read_timeout=0.2, deadline=20), to(server))
-        assert time.monotonic() - begun < 2
+            post(network(read_timeout=0.2, deadline=60), to(server))
+        assert not server.finished.is_set()
 
 
 def test_a_deadline_holds_on_a_connection_that_was_kept_alive():
@@ -555,10 +552,9 @@ def test_a_deadline_holds_on_a_connection_that_was_kept_alive():
     with WebServer(script) as server:
         client = network(deadline=0.4)
         assert post(client, to(server)).status == 201
-        begun = time.monotonic()
         with pytest.raises(DeadlineExceeded):
             post(client, to(server))
-        assert time.monotonic() - begun < 1.4
+        assert not server.finished.is_set()
         assert len(server.connections) == 1
 
 

@@ -55,6 +55,12 @@ class Visit:
             self.send(octets[place : place + 1])
             if self.server.stopping.wait(pause):
                 return
+        self.server.finished.set()
+
+    def keep_silent(self) -> None:
+        """Says nothing for long, until the server stops."""
+        if not self.server.stopping.wait(25):
+            self.server.finished.set()
 
     def reset(self) -> None:
         """Ends the connection with RST."""
@@ -78,6 +84,8 @@ class WebServer:
         self.connections: list[str] = []
         self.requests: list[bytes] = []
         self.stopping = threading.Event()
+        self.finished = threading.Event()
+        """Has a visit that takes its time come to its end?"""
         self._tls = tls
         self._listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
         self._listener.bind((address, port))
