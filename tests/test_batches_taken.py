@@ -167,6 +167,14 @@ def test_each_counts_in_the_limits_of_its_sender(everybody: World):
     assert positions(everybody, BOB) == [1, 2, 3]
 
 
+def test_whoever_writes_in_the_name_of_others_uses_up_his_own_limit(everybody: World):
+    """No agent of that domain's is there: it is the address alone that counts."""
+    configured(everybody, notification_burst=3, notifications_per_second=0.1)
+    headers = HEADERS.replace("alice@a.example", "x@c.example")
+    body = body_of(("headers", headers), *(("url", url(code=c)) for c in "VWXYZ"))
+    assert statuses(post(everybody, body)) == [201, 201, 201, 429, 429]
+
+
 def test_a_full_inbox_takes_what_it_has_room_for(everybody: World):
     configured(everybody, max_inbox=2)
     body = body_of(("headers", HEADERS), *(("url", url(code=c)) for c in "WXYZ"),

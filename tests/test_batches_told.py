@@ -103,9 +103,14 @@ def test_no_more_go_together_than_are_taken(world: World):
     assert sorted(paths(world)) == sorted([ALONE, TOGETHER, TOGETHER, ALONE])
     object.__setattr__(world.b.agent.settings, "max_batch", 100)
     object.__setattr__(world.b.agent.settings, "max_batch_size", 2000)
+    notifier = Notifier(world.a.agent)
     numbered(world, 10)
-    assert world.notify().notified == 10
+    assert notifier.run_pass().notified == 10
     assert arrived(world) == list(range(1, 21))
+    before = len(paths(world))
+    numbered(world, 3)
+    assert notifier.run_pass().notified == 3
+    assert TOGETHER in paths(world)[before:], "none was too large, or there would be no more"
 
 
 def test_each_learns_what_became_of_his_own(world: World):
@@ -217,6 +222,18 @@ def test_an_inbox_that_has_moved_is_followed(world: World):
     assert paths(world) == [ALONE, TOGETHER, "/in/box/moved%40b.example"]
     reports = inbox.page(world.a.agent.database, ALICE, newest=9, limit=9)
     assert any(b"moved" in one.headers for one in reports) or len(reports) == 2
+
+
+def test_several_inboxes_that_have_moved_are_each_followed_alone(world: World):
+    moved = [Endpoint.parse(f"moved{number}@b.example") for number in range(3)]
+    for one in moved:
+        world.b.agent.addressing.add(one, ALICE, world.clock())
+    numbered(world, 2)
+    to = ", ".join(map(str, moved)).encode()
+    world.inject(MESSAGE.replace(b"bob@b.example", to))
+    world.notify()
+    assert paths(world).count(TOGETHER) == 1
+    assert sorted(paths(world)[2:]) == [f"/in/box/moved{number}%40b.example" for number in range(3)]
 
 
 def test_the_next_target_gets_the_batch_where_the_first_is_gone(world: World):
