@@ -2,10 +2,10 @@
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import cycle
+from itertools import cycle, islice
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -68,18 +68,15 @@ def batches(
     key: RequestKey | None = None,
 ) -> Iterator[bytes]:
     """So many POSTs of ``size`` notifications each, all of other messages, for one domain."""
-    authority = f"{receiver_host[0]}:{receiver_host[1]}"
-    signer = None if key is None else RequestSigner(key.seed, key.name, FORM)
     chosen = cycle(recipients)
-    for _ in range(count):
+    path = domain_path("xhmtp", recipients[0].domain)
+
+    def batch() -> bytes:
         # A single one has its url first, and a batch the headers that hold for it.
         told = (body(next(chosen), *sender_host).partition(b"&") for _ in range(size))
-        octets = b"&".join(b"&".join((headers, url)) for url, _, headers in told)
-        headers = {"Content-Type": FORM}
-        if signer is not None:
-            headers |= signer.sign(octets, time.time())
-        path = domain_path("xhmtp", recipients[0].domain)
-        yield post(path, authority, octets, headers.items())
+        return b"&".join(b"&".join((headers, url)) for url, _, headers in told)
+
+    return _posts(((path, batch()) for _ in range(count)), receiver_host, key)
 
 
 def requests(
@@ -91,13 +88,17 @@ def requests(
     key: RequestKey | None = None,
 ) -> Iterator[bytes]:
     """So many POSTs, to these recipients in turn; signed where there is a key."""
-    authority = f"{receiver_host[0]}:{receiver_host[1]}"
+    told = islice(cycle(recipients), count)
+    forms = ((inbox_path("xhmtp", one), body(one, *sender_host)) for one in told)
+    return _posts(forms, receiver_host, key)
+
+
+def _posts(
+    forms: Iterable[tuple[str, bytes]], host: tuple[str, int], key: RequestKey | None
+) -> Iterator[bytes]:
     signer = None if key is None else RequestSigner(key.seed, key.name, FORM)
-    for number in range(count):
-        recipient = recipients[number % len(recipients)]
-        path = inbox_path("xhmtp", recipient)
-        octets = body(recipient, *sender_host)
+    for path, octets in forms:
         headers = {"Content-Type": FORM}
         if signer is not None:
             headers |= signer.sign(octets, time.time())
-        yield post(path, authority, octets, headers.items())
+        yield post(path, f"{host[0]}:{host[1]}", octets, headers.items())

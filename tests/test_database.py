@@ -27,7 +27,7 @@ from xhmtp_wsgi.errors import (
 )
 from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.schema import PARTIAL, SCHEMA, metadata
-from xhmtp_wsgi.sqlite_connection import CACHE
+from xhmtp_wsgi.sqlite_connection import BUSY_TIMEOUT, CACHE
 
 ALICE = Endpoint.parse("Alice@a.example")
 ROW = {"address": "counter@a.example", "created_at": 0.0}
@@ -357,3 +357,13 @@ def test_what_cannot_be_is_said(found: Accounts):
     ):
         with pytest.raises(NotFound):
             attempt()
+
+
+def test_a_writer_that_had_its_turn_waits_for_others_as_before(tmp_path: Path):
+    """To read waits as well, for one that repairs the log; not only to write does."""
+    database = Database(f"sqlite:///{tmp_path}/x.db")
+    for _ in range(2):
+        with database.transaction() as connection:
+            found = connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one()
+            assert found == BUSY_TIMEOUT * 1000
+    database.close()

@@ -12,7 +12,7 @@ from sqlalchemy import func, select, update
 
 from tests.test_notifier import HOST, answered, status
 from tests.world import MESSAGE, ZONE, World, basic, call
-from xhmtp_wsgi.errors import ConnectionFailed
+from xhmtp_wsgi.errors import AddressRefused, ConnectionFailed
 from xhmtp_wsgi.network import HTTPAnswer
 from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.recipient import inbox
@@ -158,6 +158,23 @@ def test_the_next_target_is_tried_at_once(world: World, first_is_refused: bool):
     world.inject()
     assert world.notify().notified == 1
     assert [host for host, _ in world.network.posts] == ["first.b.example", HOST]
+
+
+@pytest.mark.parametrize("first_may_pass", [False, True])
+def test_while_one_target_may_answer_later_nobody_is_refused(world: World, first_may_pass: bool):
+    world.resolver.set_zone(
+        ZONE.replace("_xhmtp._tcp.b.example. 60 SRV 0 0 80 server.b.example.", "")
+        + "_xhmtp._tcp.b.example. 60 SRV 1 0 80 first.b.example.\n"
+        + "_xhmtp._tcp.b.example. 60 SRV 2 0 80 server.b.example.\n"
+    )
+    hosts = ("first.b.example", HOST) if first_may_pass else (HOST, "first.b.example")
+    for host, error in zip(
+        hosts, (ConnectionFailed("down"), AddressRefused("not public")), strict=True
+    ):
+        world.network.hosts[host] = error
+    world.inject()
+    report = world.notify()
+    assert (report.deferred, report.refused) == (1, 0)
 
 
 @pytest.mark.parametrize("code", [502, 503, 504])

@@ -203,6 +203,17 @@ def test_several_notifiers_at_once_tell_everybody_once(world: World):
     assert inbox.state(world.b.agent.database, BOB).last_position == 60
 
 
+def test_what_was_there_when_a_pass_began_is_no_news(world: World):
+    notifier = Notifier(world.a.agent)
+    assert not notifier.has_news()
+    world.inject()
+    assert notifier.has_news()
+    notifier.run_pass()
+    assert not notifier.has_news()
+    world.inject(MESSAGE.replace(b"hello", b"again"))
+    assert notifier.has_news()
+
+
 def test_an_entry_whose_notifier_died_is_taken_up_when_its_lease_ends(world: World):
     world.inject()
     settings = world.a.agent.settings

@@ -152,6 +152,23 @@ def test_a_conversation_is_found_without_going_through_all_that_was_sent(sqlite_
     assert any("ix_message_thread" in row.detail for row in plan), plan
 
 
+def test_what_is_due_is_found_without_going_through_all_that_was_told(sqlite_world: World):
+    sqlite_world.inject()
+    database = sqlite_world.a.agent.database
+    with asked(sqlite_world.a.agent) as found:
+        assert sqlite_world.notify().notified == 1
+    due = [one for one in found.statements if "delivery" in one and "next_try_at <=" in one]
+    assert len(due) >= 2, "which domains, and which entries of one"
+    for statement in due:
+        with database.reading() as connection:
+            values = (1,) * statement.count("?")
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
+        told = [row.detail for row in plan]
+        assert any("ix_delivery_due" in one for one in told), told
+        if statement.startswith("UPDATE"):
+            assert not any("ORDER BY" in one for one in told), "they are in their order there"
+
+
 @pytest.mark.parametrize("policy", ["never", "known"])
 def test_a_message_that_says_how_it_is_sealed_asks_for_no_choice(sqlite_world: World, policy: str):
     with asked(sqlite_world.a.agent) as found:

@@ -10,6 +10,9 @@ followed, as a domain may come or go.
 
 Security: no alias is followed further than MOST_STEPS, so that a loop ends. The same question is
 asked of the database for a name that is known and for one that is not.
+
+Long, as the order in which a name is looked for, and the changes that must respect it, stand here
+together.
 """
 
 import logging

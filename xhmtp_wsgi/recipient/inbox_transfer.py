@@ -17,7 +17,6 @@ from typing import Any, TypeAlias
 from sqlalchemy import Connection, func, insert, select, update
 
 from xhmtp_wsgi import search
-from xhmtp_wsgi.database import insert_or
 from xhmtp_wsgi.errors import Malformed, SettingsError, XHMTPError
 from xhmtp_wsgi.protocol.access_code import is_identifier
 from xhmtp_wsgi.protocol.endpoint import Endpoint
@@ -27,6 +26,7 @@ from xhmtp_wsgi.protocol.notification import PERMISSIBLE
 from xhmtp_wsgi.recipient.inbox import SEARCH_KIND, searchable
 from xhmtp_wsgi.recipient.kept_transfer import checked_checks, checked_copy, copy_of, take_copy
 from xhmtp_wsgi.recipient.mailbox import INBOX
+from xhmtp_wsgi.recipient.positions import locked
 from xhmtp_wsgi.recipient.tables import mailboxes, notices
 from xhmtp_wsgi.row_json import RowForm, harmless
 
@@ -212,16 +212,9 @@ def _add_rest(connection: Connection, owner: Endpoint, row: Mapping[str, Any], c
 
 def _place(connection: Connection, owner: Endpoint, now: float) -> _Place:
     """The mailbox, its row locked against other writers; made where it is the first."""
-    connection.execute(
-        insert_or(connection, mailboxes)
-        .values(address=str(owner), changed_at=now)
-        .on_conflict_do_nothing()
-    )
-    row = connection.execute(
-        select(mailboxes).where(mailboxes.c.address == str(owner)).with_for_update()
-    ).one()
-    is_empty = row.last_position == row.last_quarantined == 0
-    return _Place(row.id, row.last_position, row.last_quarantined, row.version, is_empty)
+    found = locked(connection, [owner], now)[owner]
+    is_empty = found.given_out == 0
+    return _Place(found.id, found.last_position, found.last_quarantined, found.version, is_empty)
 
 
 def _known(connection: Connection, place: _Place, batch: list[dict[str, Any]]) -> set[bytes]:

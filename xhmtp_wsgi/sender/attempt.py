@@ -10,19 +10,14 @@ from dataclasses import replace
 
 from xhmtp_wsgi.agent import Agent
 from xhmtp_wsgi.errors import (
-    AddressRefused,
     BadDomain,
-    ConnectionFailed,
-    DNSUnavailable,
-    Permanent,
-    XHMTPError,
 )
 from xhmtp_wsgi.protocol.batch import ANNOUNCED_IN
 from xhmtp_wsgi.routes import inbox_path
 from xhmtp_wsgi.sender import queue
 from xhmtp_wsgi.sender.announcements import Announcements
 from xhmtp_wsgi.sender.batch_attempt import BatchAttempts
-from xhmtp_wsgi.sender.judging import UNAVAILABLE, Answered, Judge, Tried
+from xhmtp_wsgi.sender.judging import Answered, Judge, Tried
 from xhmtp_wsgi.sender.letters import Letter, Letters
 from xhmtp_wsgi.sender.moved import MAX_MOVES, Place, moved_place
 from xhmtp_wsgi.sender.posting import Poster
@@ -86,27 +81,12 @@ class Attempts:
         letter = self._letters.of(claim)
         way = self._ways.to(domain)
         path = inbox_path(way.prefix, claim.recipient)
-        failure: XHMTPError | None = None
-        unavailable: Answered | None = None
-        for target in way.targets:
-            place = Place(target, path, claim.recipient)
-            try:
-                unvouched = self._poster.trusted(domain, target, letter)
-                answered = self._followed(claim, letter, place, end)
-                self._poster.note_tls(domain, target)
-                answered = replace(answered, unvouched=unvouched)
-                if answered.answer.status not in UNAVAILABLE:
-                    return answered
-                unavailable = unavailable or answered
-            except (ConnectionFailed, DNSUnavailable, AddressRefused) as error:
-                logger.info("%s of %s does not answer: %s", target.host, domain, error)
-                # What may pass counts for more than what will not.
-                if failure is None or isinstance(failure, Permanent):
-                    failure = error
-        if unavailable is not None:
-            return unavailable
-        assert failure is not None  # noqa: S101 - agents() returns at least one target
-        raise failure
+        return self._poster.ask_in_turn(
+            domain,
+            way.targets,
+            letter,
+            lambda target: self._followed(claim, letter, Place(target, path, claim.recipient), end),
+        )
 
     def _followed(self, claim: Claim, letter: Letter, place: Place, end: float) -> Answered:
         """The answer there, or where 308 leads, at most MAX_MOVES times."""

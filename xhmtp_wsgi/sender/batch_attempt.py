@@ -11,21 +11,16 @@ from dataclasses import dataclass, replace
 from urllib.parse import quote_plus
 
 from xhmtp_wsgi.agent import Agent
+from xhmtp_wsgi.discovery import AgentTarget
 from xhmtp_wsgi.errors import (
-    AddressRefused,
     ConnectionFailed,
-    DNSUnavailable,
-    Downgrade,
     NotConnected,
-    Permanent,
-    Unvouched,
-    XHMTPError,
 )
 from xhmtp_wsgi.network import HTTPAnswer
 from xhmtp_wsgi.protocol.batch import Announcement, Answer, parse_answers
 from xhmtp_wsgi.routes import domain_path
 from xhmtp_wsgi.sender.announcements import MOST_AT_ONCE, Announcements
-from xhmtp_wsgi.sender.judging import UNAVAILABLE, Answered, Judge, Tried
+from xhmtp_wsgi.sender.judging import Answered, Judge, Tried
 from xhmtp_wsgi.sender.letters import Letter, Letters
 from xhmtp_wsgi.sender.posting import Poster
 from xhmtp_wsgi.sender.queue import Claim
@@ -34,8 +29,6 @@ from xhmtp_wsgi.sender.ways import Ways
 logger = logging.getLogger(__name__)
 
 MOVED = 308
-NOT_SENT = (NotConnected, Downgrade, Unvouched, DNSUnavailable, AddressRefused)
-"""Failures before an octet of a batch was sent."""
 NOT_NOW = (408, 425, 429, 503)
 """What an agent may answer to a batch as a whole, and what is then true of each."""
 
@@ -127,28 +120,19 @@ class BatchAttempts:
         domain, letter = told[0].claim.recipient.domain, told[0].letter
         way = self._ways.to(domain)
         path = domain_path(way.prefix, domain)
-        failure: XHMTPError | None = None
-        answered: Answered | None = None
-        for target in way.targets:
+
+        def ask(target: AgentTarget) -> Answered:
             try:
-                unvouched = self._poster.trusted(domain, target, letter)
                 answer = self._poster.post(target, path, body, letter, end)
-                self._poster.note_tls(domain, target)
-                answered = Answered(answer, target.host, unvouched=unvouched)
-                if answer.status not in UNAVAILABLE:
-                    break
-            except (ConnectionFailed, DNSUnavailable, AddressRefused) as error:
-                logger.info("%s of %s does not answer: %s", target.host, domain, error)
-                if not isinstance(error, NOT_SENT):
-                    # It may be one of them that it fails for.
-                    self._announcements.disbelieve(domain)
-                # What may pass counts for more than what will not.
-                if failure is None or isinstance(failure, Permanent):
-                    failure = error
-        if answered is not None:
-            return self._judged(told, answered)
-        assert failure is not None  # noqa: S101 - agents() returns at least one target
-        raise failure
+            except NotConnected:
+                raise
+            except ConnectionFailed:
+                # It may be one of them that it fails for.
+                self._announcements.disbelieve(domain)
+                raise
+            return Answered(answer, target.host)
+
+        return self._judged(told, self._poster.ask_in_turn(domain, way.targets, letter, ask))
 
     def _judged(self, told: Sequence[_Entry], answered: Answered) -> list[Tried]:
         """What the answer to a batch means for each; nothing for those that go alone now."""

@@ -3,20 +3,35 @@
 Whether the agent may be believed at all is target_trust.py's; here it is asked.
 """
 
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
 from xhmtp_wsgi.agent import Agent
 from xhmtp_wsgi.discovery import AgentTarget
-from xhmtp_wsgi.errors import DeadlineExceeded, Unvouched
+from xhmtp_wsgi.errors import (
+    AddressRefused,
+    ConnectionFailed,
+    DeadlineExceeded,
+    DNSUnavailable,
+    Permanent,
+    Unvouched,
+    XHMTPError,
+)
 from xhmtp_wsgi.network import HTTPAnswer
 from xhmtp_wsgi.protocol.endpoint import Endpoint
 from xhmtp_wsgi.protocol.message_url import MessageURL
 from xhmtp_wsgi.protocol.notification import FORM
 from xhmtp_wsgi.protocol.request_signer import RequestSigner
 from xhmtp_wsgi.routes import message_path
+from xhmtp_wsgi.sender.judging import UNAVAILABLE, Answered
 from xhmtp_wsgi.sender.letters import Letter
 from xhmtp_wsgi.sender.queue import Claim
 from xhmtp_wsgi.sender.target_trust import TargetTrust
 from xhmtp_wsgi.sender.ways import Ways
 from xhmtp_wsgi.signing_keys import Signer
+
+logger = logging.getLogger(__name__)
 
 
 class Poster:
@@ -29,6 +44,37 @@ class Poster:
         self._trust = TargetTrust(
             agent.database, agent.network, agent.clock, agent.settings.tls_remembered_for
         )
+
+    def ask_in_turn(
+        self,
+        domain: str,
+        targets: Sequence[AgentTarget],
+        letter: Letter,
+        ask: Callable[[AgentTarget], Answered],
+    ) -> Answered:
+        """What the first of a domain's agents says that may be believed, and has something to say.
+
+        Where all that answer are not available, what the first of these said. Raises what ``ask``
+        or ``trusted`` did, where none has answered: what may pass rather than what will not.
+        """
+        failure: XHMTPError | None = None
+        unavailable: Answered | None = None
+        for target in targets:
+            try:
+                unvouched = self.trusted(domain, target, letter)
+                answered = replace(ask(target), unvouched=unvouched)
+                self._trust.note_tls(domain, target)
+                if answered.answer.status not in UNAVAILABLE:
+                    return answered
+                unavailable = unavailable or answered
+            except (ConnectionFailed, DNSUnavailable, AddressRefused) as error:
+                logger.info("%s of %s does not answer: %s", target.host, domain, error)
+                if failure is None or isinstance(failure, Permanent):
+                    failure = error
+        if unavailable is not None:
+            return unavailable
+        assert failure is not None  # noqa: S101 - agents() returns at least one target
+        raise failure
 
     def trusted(self, domain: str, target: AgentTarget, letter: Letter) -> str | None:
         """None, or the host that the DNS alone vouches for. Raises Downgrade or Unvouched."""
@@ -43,10 +89,6 @@ class Poster:
     def require_tls(self, domain: str, target: AgentTarget) -> None:
         """Raises Downgrade for a target in clear of a domain that had TLS."""
         self._trust.require_tls(domain, target)
-
-    def note_tls(self, domain: str, target: AgentTarget) -> None:
-        """Remembers that a domain was reached over TLS, if it was."""
-        self._trust.note_tls(domain, target)
 
     def url_of(self, claim: Claim, letter: Letter, recipient: Endpoint) -> MessageURL:
         """The URL of a message for one recipient. Raises OwnDomainInError, or Transient."""
